@@ -1,0 +1,1 @@
+"""The Chat Completions protocol, pure: bytes to values and back."""

@@ -1,0 +1,286 @@
+"""A conversation and its settings → the body of a request.
+
+Each message is encoded once per dialect: the transcript carries a growing buffer of what was sent before, a request
+adds what is new, and its body is that buffer between a head (model, settings, tools, instructions) and a bracket.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from agentkit._json import dumps, is_array, is_object, loads
+from agentkit.chat.settings import Settings
+from agentkit.errors import UsageError
+from agentkit.messages import Message, ToolCall, ToolSpec, text_of, user
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentkit.chat.dialects import Dialect, Echo
+    from agentkit.transcript import Entry, Transcript
+
+STANDARD: Final = frozenset({"role", "content", "name", "tool_calls"})
+"""The fields of an assistant's message that every endpoint takes."""
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME: Final = 64
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE_BYTES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+@dataclass(slots=True)
+class Request:
+    """What a model is asked: the conversation, the tools that it may call, and how to answer.
+
+    `instructions` go in front of the conversation, as one system message.
+    """
+
+    transcript: Transcript
+    tools: tuple[ToolSpec, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    instructions: str = ""
+    stream: bool = False
+
+    def with_(self, **changes: Any) -> Request:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation as a plain list, the instructions first."""
+        head = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        return head + self.transcript.messages
+
+    @property
+    def digest(self) -> str:
+        """A name for all that is asked: equal for equal requests, streamed or not."""
+        tools = [spec.data() for spec in self.tools]
+        settings = {
+            name: value for name in self.settings.__slots__ if (value := getattr(self.settings, name)) is not None
+        }
+        return sha256(json.dumps([self.messages, tools, settings], sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Body:
+    """A request's body. It holds on to the shared buffer and a length in place of a copy."""
+
+    __slots__ = ("_buffer", "_end", "_head", "_length")
+
+    def __init__(self, head: bytes, buffer: bytearray, end: bytes) -> None:
+        self._head = head
+        self._buffer = buffer
+        self._length = len(buffer)
+        self._end = end
+
+    def __bytes__(self) -> bytes:
+        with memoryview(self._buffer) as view, view[: self._length] as sent:
+            return b"".join((self._head, sent, self._end))
+
+    def __len__(self) -> int:
+        return len(self._head) + self._length + len(self._end)
+
+
+def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
+    """The body of a request to the endpoint `source`.
+
+    Raises:
+        UsageError: a call in the conversation has no result, or a setting does not go with the dialect.
+    """
+    fields: dict[str, Any] = {"model": model, **request.settings.body(dialect)}
+    if not request.tools:  # endpoints refuse both without tools
+        fields.pop("tool_choice", None)
+        fields.pop("parallel_tool_calls", None)
+    if request.stream:
+        fields["stream"] = True
+        if dialect.include_usage:
+            fields.setdefault("stream_options", {"include_usage": True})
+    head = [dumps(fields)[:-1]]
+    if request.tools:
+        head += [b',"tools":[', b",".join([spec.json(strict=dialect.strict) for spec in request.tools]), b"]"]
+    head.append(b',"messages":[')
+    if request.instructions:
+        head.append(dumps({"role": dialect.system_role, "content": mended(request.instructions)}))
+    buffer = _spliced(request.transcript, Wire(dialect, source))
+    if request.instructions and buffer:
+        head.append(b",")
+    return Body(b"".join(head), buffer, b"]}")
+
+
+@dataclass(slots=True)
+class _Spliced:
+    """The messages of a transcript's first `done` entries, encoded. `turn` is where the last turn began, and
+    `expires` is true if something in the buffer may only be sent within that turn."""
+
+    buffer: bytearray = field(default_factory=bytearray)
+    done: int = 0
+    expires: bool = False
+
+
+def _spliced(transcript: Transcript, wire: Wire) -> bytearray:
+    entries = transcript.entries
+    if waiting := transcript.pending:
+        names = ", ".join(f"{pending.call.name} ({pending.call.id})" for pending in waiting)
+        raise UsageError(f"calls without a result cannot be sent: {names}; run them, or load the list as untrusted")
+    key = (wire.dialect.name, wire.source)
+    spliced: _Spliced | None = transcript.spliced.get(key)
+    if spliced is None or (spliced.expires and any(_opens_turn(entry) for entry in entries[spliced.done :])):
+        spliced = transcript.spliced[key] = _Spliced()
+    if spliced.done < len(entries):
+        turn = _turn(entries)
+        for index in range(spliced.done, len(entries)):
+            if spliced.buffer:
+                spliced.buffer += b","
+            text, expires = wire.entry(entries[index], in_turn=index >= turn)
+            spliced.buffer += text
+            spliced.expires = spliced.expires or expires
+        spliced.done = len(entries)
+    return spliced.buffer
+
+
+def _opens_turn(entry: Entry) -> bool:
+    return entry.author == "caller" and entry.message.role == "user"
+
+
+def _turn(entries: Sequence[Entry]) -> int:
+    for index in range(len(entries) - 1, -1, -1):
+        if _opens_turn(entries[index]):
+            return index
+    return 0
+
+
+class Wire:
+    """How messages are written for one endpoint."""
+
+    __slots__ = ("dialect", "source")
+
+    def __init__(self, dialect: Dialect, source: str) -> None:
+        self.dialect = dialect
+        self.source = source
+
+    def entry(self, entry: Entry, *, in_turn: bool) -> tuple[bytes, bool]:
+        """An entry's messages, joined by commas; and whether something in it may be sent within this turn alone."""
+        if entry.message.role != "assistant":
+            return self._plain(entry.message), False
+        text, expires = self._assistant(entry, in_turn=in_turn)
+        if not entry.calls:
+            return text, expires
+        pieces, parts = [text], list[dict[str, Any]]()
+        for record in entry.calls:
+            result = record.result
+            if result is not None:
+                told = {"role": "tool", "tool_call_id": self._id(record.call.id), "content": result.content}
+                pieces.append(_clean(dumps(told)))
+                parts += result.parts
+        if parts:
+            pieces.append(_clean(user(parts).json))
+        return b",".join(pieces), expires
+
+    def _plain(self, message: Message) -> bytes:
+        if message.role == "developer" and not self.dialect.developer:
+            return _clean(dumps({**message.data, "role": "system"}))
+        return _clean(message.json)
+
+    def _assistant(self, entry: Entry, *, in_turn: bool) -> tuple[bytes, bool]:
+        data, expires = entry.message.data, False
+        sent: dict[str, Any] = {}
+        for name, value in data.items():
+            if name in STANDARD:
+                sent[name] = value
+                continue
+            rule = self._rule(name, value, entry)
+            expires = expires or (rule == "turn" and in_turn)
+            if rule == "always" or (rule == "turn" and in_turn):
+                sent[name] = value
+            elif rule == "id" and is_object(value) and "id" in value:
+                sent[name] = {"id": value["id"]}
+        if isinstance(sent.get("content"), list) and entry.source not in (None, self.source):
+            sent["content"] = text_of(sent["content"])
+        if sent.get("content") is None:
+            sent["content"] = None if entry.calls else ""
+        if entry.calls:
+            sent["tool_calls"] = self._calls(entry, data.get("tool_calls"))
+        else:
+            sent.pop("tool_calls", None)
+        return _clean(entry.message.json if sent == data else dumps(sent)), expires
+
+    def _rule(self, name: str, value: object, entry: Entry) -> Echo:
+        if value is None or name == "function_call":
+            return "never"
+        if entry.source == self.source:
+            return self.dialect.echoes(name)
+        # what the caller wrote goes where the dialect knows the field by name; what another endpoint said stays there
+        return self.dialect.echo.get(name, "never") if entry.source is None else "never"
+
+    def _calls(self, entry: Entry, came: Any) -> list[dict[str, Any]]:
+        written = came if is_array(came) and len(came) == len(entry.calls) else [None] * len(entry.calls)
+        own = entry.source == self.source
+        calls: list[dict[str, Any]] = []
+        for record, item in zip(entry.calls, written, strict=True):
+            call = record.call
+            extra = item if own and is_object(item) else {}
+            spec = extra.get("function")
+            data = {
+                name: value
+                for name, value in extra.items()
+                if name in ("id", "type", "function")
+                or (name != "index" and self._rule(name, value, entry) == "always")
+            }
+            data |= {"id": self._id(call.id), "type": "function"}
+            data["function"] = {**spec} if is_object(spec) else {}
+            data["function"] |= {"name": wire_name(call.name), "arguments": wire_arguments(call)}
+            calls.append(data)
+        return calls
+
+    def _id(self, call_id: str) -> str:
+        form = self.dialect.tool_call_id
+        if form is None or re.fullmatch(form[0], call_id):
+            return call_id
+        return sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[: form[1]]
+
+
+def wire_name(name: str) -> str:
+    """A tool's name in the letters that endpoints take."""
+    return _NOT_IN_A_NAME.sub("_", name)[:_LONGEST_NAME] or "unknown"
+
+
+def wire_arguments(call: ToolCall) -> str:
+    """A call's arguments as they came if they are a JSON object, else the object in them, else an empty one."""
+    try:
+        value = call.parsed
+        if isinstance(value, str):
+            value = loads(value)
+            return dumps(value).decode() if is_object(value) else "{}"
+    except ValueError:
+        return _first_object(call.arguments)
+    if not is_object(value):
+        return "{}"
+    return dumps(mended(value)).decode() if _SURROGATE.search(call.arguments) else call.arguments or "{}"
+
+
+def _first_object(text: str) -> str:
+    start = len(text) - len(text.lstrip())
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return "{}"
+    return text[start:end] if isinstance(value, dict) else "{}"
+
+
+def mended(value: Any) -> Any:
+    """A value without lone surrogates, which no endpoint takes."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if is_object(value):
+        return {mended(name): mended(item) for name, item in value.items()}
+    return [mended(item) for item in value] if is_array(value) else value
+
+
+def _clean(text: bytes) -> bytes:
+    # an escape is the only way in which JSON bytes can spell a surrogate
+    if _SURROGATE_BYTES.search(text):
+        return dumps(mended(loads(text)))
+    return text

@@ -1,0 +1,258 @@
+"""The one thing that lives long: an endpoint's address, key and connections."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
+from weakref import WeakSet, WeakValueDictionary
+
+from anyio.lowlevel import RunVar
+
+from agentkit._http import AsyncHttp, SyncHttp
+from agentkit.calling import threads
+from agentkit.chat.exchange import HIDDEN
+from agentkit.errors import AuthenticationError, UsageError
+
+if TYPE_CHECKING:
+    from agentkit.calling import LoopThread
+    from agentkit.chat.dialects import Dialect
+
+Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
+"""A key, or a function that gives the one of the moment (a token that is renewed)."""
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _Gate:
+    """Whether requests may leave this machine; closed by agentkit.testing in test runs."""
+
+    closed = False
+
+
+gate: Final = _Gate()
+
+
+@dataclass(slots=True, eq=False)
+class Address:
+    """Where a request goes: `headers` as sent, `shown` the same without the key."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    shown: list[tuple[str, str]]
+    key: str | None
+
+
+@dataclass(slots=True)
+class Started:
+    """What a server that is started on first use gives: its base URL, its key, and what it can do."""
+
+    base_url: str
+    api_key: str | None
+    dialect: Dialect
+
+
+class Endpoint:
+    """A Chat Completions endpoint: one a base URL and key, shared by all models that name them.
+
+    It may be used from any number of threads and event loops at once.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None,
+        dialect: Dialect,
+        *,
+        api_key: Key | None = None,
+        http_client: Any = None,
+        start: Callable[[], Started] | None = None,
+    ) -> None:
+        """Describe an endpoint; nothing is opened, and no key is looked up, before the first request.
+
+        `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `start` brings up a server on first use.
+        """
+        self.dialect = dialect
+        self.source = "local" if base_url is None else _checked(base_url)
+        self._key = api_key
+        self._start = start
+        self._started: Started | None = None
+        self._address: Address | None = None
+        self._client = http_client
+        self._lock = threading.Lock()
+        self._http: SyncHttp | None = None
+        _living.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has to be started before a request."""
+        return self._start is None or self._started is not None
+
+    def open_sync(self) -> None:
+        """Start what has to be started."""
+        if not self.is_open:
+            self._bring_up()
+
+    async def open(self) -> None:
+        """The same, awaited."""
+        if not self.is_open:
+            await threads.run(self._bring_up)
+
+    def address_sync(self, loop: LoopThread) -> Address:
+        """Where to send a request now, and with which headers. Raises AuthenticationError if a key is missing."""
+        key = self._key() if callable(self._key) else self._key
+        if inspect.isawaitable(key):
+            waiting: Awaitable[str] = key
+            key = loop.run(partial(_awaited, waiting))
+        return self._addressed(key)
+
+    async def address(self) -> Address:
+        """The same, awaited."""
+        key = self._key() if callable(self._key) else self._key
+        return self._addressed(await key if inspect.isawaitable(key) else key)
+
+    def _bring_up(self) -> None:
+        with self._lock:
+            if self._started is None and self._start is not None:
+                self._started = self._start()
+                self.dialect = self._started.dialect
+
+    def _addressed(self, key: str | None) -> Address:
+        base_url = self.source
+        if self._started is not None:
+            base_url, key = self._started.base_url, self._started.api_key
+        elif key is None:
+            key = self.dialect.find_key(os.environ)
+        known = self._address
+        if known is not None and known.key == key and not gate.closed:
+            return known
+        if key is None and self.dialect.key_required:
+            raise AuthenticationError(
+                f"{self.dialect.name} needs a key: set {' or '.join(self.dialect.key_env)}, or give api_key="
+            )
+        _check_gate(base_url)
+        plain = [("content-type", "application/json")]
+        headers, shown = list(plain), list(plain)
+        if key is not None:
+            _check_key(key, self.dialect)
+            headers += self.dialect.key_headers(key).items()
+            shown += self.dialect.key_headers(HIDDEN).items()
+        self._address = Address(base_url + "/chat/completions", headers, shown, key)
+        return self._address
+
+    def http_sync(self) -> SyncHttp:
+        """The connections for threads."""
+        if self._http is None:
+            with self._lock:
+                if self._http is None:
+                    self._http = SyncHttp(None if _is_async(self._client) else self._client)
+        return self._http
+
+    async def http(self) -> AsyncHttp:
+        """The connections of the running event loop; they are closed when the loop shuts down."""
+        try:
+            held = _held.get()
+        except LookupError:
+            held = _Held()
+            held.closer = held.close_at_end()
+            await anext(held.closer)
+            _held.set(held)
+        http = held.by_endpoint.get(self)
+        if http is None:
+            http = held.by_endpoint[self] = AsyncHttp(self._client if _is_async(self._client) else None)
+        return http
+
+    def close(self) -> None:
+        """Close the connections that threads used; those of an event loop close with the loop."""
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_http", None) is not None:
+            self.close()
+
+    def forget(self) -> None:
+        """Let go of what a forked child may not use: the parent's connections, locks and servers."""
+        self._lock = threading.Lock()
+        self._http = None
+        self._started = None
+        self._address = None
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.source!r}, {self.dialect.name})"
+
+
+class _Held:
+    """The connections of one event loop."""
+
+    def __init__(self) -> None:
+        self.by_endpoint: dict[Endpoint, AsyncHttp] = {}
+        self.closer: AsyncGenerator[None] | None = None
+
+    async def close_at_end(self) -> AsyncGenerator[None]:
+        # asyncio and trio end the async generators that are still suspended when a loop shuts down: the one moment at
+        # which connections can be closed in their own loop without anybody having to call for it
+        try:
+            yield
+        finally:
+            for http in self.by_endpoint.values():
+                await http.aclose()
+
+
+_held: Final[RunVar[_Held]] = RunVar("agentkit_connections")
+_living: Final[WeakSet[Endpoint]] = WeakSet()
+_shared: Final[WeakValueDictionary[tuple[str, str, Key | None], Endpoint]] = WeakValueDictionary()
+_sharing: Final = threading.Lock()
+
+
+def shared_endpoint(base_url: str, dialect: Dialect, api_key: Key | None) -> Endpoint:
+    """The process's endpoint for a base URL and key."""
+    name = (_checked(base_url), dialect.name, api_key)
+    with _sharing:
+        endpoint = _shared.get(name)
+        if endpoint is None:
+            endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key)
+    return endpoint
+
+
+def _after_fork() -> None:
+    for endpoint in list(_living):
+        endpoint.forget()  # of this module
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+async def _awaited(waiting: Awaitable[str]) -> str:
+    return await waiting
+
+
+def _is_async(client: Any) -> bool:
+    return hasattr(client, "aclose")
+
+
+def _checked(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"base_url {base_url!r} is no address: give one like 'https://host.example/v1'")
+    return base_url.rstrip("/").removesuffix("/chat/completions")
+
+
+def _check_key(key: str, dialect: Dialect) -> None:
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        source = f" (from {' or '.join(dialect.key_env)})" if dialect.key_env else ""
+        raise UsageError(f"the key for {dialect.name}{source} has a space, line break or non-ASCII character in it")
+
+
+def _check_gate(base_url: str) -> None:
+    if gate.closed and urlsplit(base_url).hostname not in _LOOPBACK:
+        raise UsageError(
+            f"a request to {base_url} is forbidden in this test run: use ScriptedModel, FakeEndpoint or override(), "
+            "or allow it with forbid_real_requests(False)"
+        )

@@ -1,0 +1,97 @@
+"""What a run tells while it goes on: flat dataclasses to `match` on. `step` counts the model's replies, from 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from agentkit.agent import Result
+    from agentkit.errors import EndpointError
+    from agentkit.messages import Reply, ToolCall, ToolResult
+
+
+@dataclass(slots=True)
+class TextDelta:
+    """A piece of the answer's text. All of the text comes in these, the first piece too."""
+
+    text: str
+    step: int = 0
+    choice: int = 0
+
+
+@dataclass(slots=True)
+class ReasoningDelta:
+    """A piece of the reasoning that the endpoint shows."""
+
+    text: str
+    step: int = 0
+    choice: int = 0
+
+
+@dataclass(slots=True)
+class ToolCallDelta:
+    """A piece of a tool call: `position` is its place among the calls of the reply, `name` as far as it is known,
+    `arguments` the new piece of their JSON text."""
+
+    position: int
+    name: str
+    arguments: str
+    step: int = 0
+    choice: int = 0
+
+
+@dataclass(slots=True)
+class ToolStarted:
+    """A call begins."""
+
+    call: ToolCall
+    step: int = 0
+
+
+@dataclass(slots=True)
+class ToolProgress:
+    """What a running tool yielded, or told through its context."""
+
+    call: ToolCall
+    value: Any
+    step: int = 0
+
+
+@dataclass(slots=True)
+class ToolFinished:
+    """A call has its result."""
+
+    call: ToolCall
+    result: ToolResult
+    step: int = 0
+
+
+@dataclass(slots=True)
+class Retrying:
+    """The same request goes out again after `wait_s` seconds; `attempt` counts from 1 and is the one that failed."""
+
+    error: EndpointError
+    attempt: int
+    wait_s: float
+    step: int = 0
+
+
+@dataclass(slots=True)
+class StepFinished:
+    """The model's reply is whole and in the transcript."""
+
+    reply: Reply
+    step: int = 0
+
+
+@dataclass(slots=True)
+class RunFinished:
+    """The run has its result."""
+
+    result: Result
+    step: int = 0
+
+
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
+Event: TypeAlias = Delta | ToolStarted | ToolProgress | ToolFinished | Retrying | StepFinished | RunFinished

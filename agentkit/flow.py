@@ -1,0 +1,69 @@
+"""Effects, and the generators that yield them: what a model does, told apart from how it is waited for.
+
+A *flow* is a generator that yields effects and is sent their outcomes. It holds all decisions (what is sent, whether a
+failure is worth another try) and none of the waiting, so the sync driver, the async one and a test run the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from agentkit.chat.reader import ReplyReader
+    from agentkit.chat.request import Body, Request
+    from agentkit.endpoint import Endpoint
+    from agentkit.errors import EndpointError
+    from agentkit.messages import Reply
+    from agentkit.policy import Retries, Timeouts
+
+R = TypeVar("R")
+
+
+@dataclass(slots=True, eq=False)
+class Send:
+    """Send this body to the endpoint and feed what comes to the reader; the outcome is the reader's Reply."""
+
+    endpoint: Endpoint
+    body: Body
+    reader: ReplyReader
+    timeouts: Timeouts
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Open:
+    """Bring the endpoint up, where it is a server that starts on first use; then its dialect is known."""
+
+    endpoint: Endpoint
+
+
+@dataclass(slots=True, eq=False)
+class Again:
+    """Wait before the same request goes out again; the outcome is None, or the error if it is not to be repeated."""
+
+    error: EndpointError
+    attempt: int
+    retries: Retries
+
+
+FlowEffect: TypeAlias = Open | Send | Again
+Steps: TypeAlias = Generator[FlowEffect, Any, R]
+
+
+class SupportsFlow(Protocol):
+    """Whatever answers a request: a generator that may yield effects and returns the Reply.
+
+    A wrapper is `reply = yield from self.inner.flow(request)` with something before or after it.
+    """
+
+    def flow(self, request: Request) -> Steps[Reply]:
+        """The steps from a request to its reply."""
+        ...
+
+
+def send(effect: Send) -> Steps[Reply]:
+    """Perform one Send."""
+    reply: Reply = yield effect
+    return reply

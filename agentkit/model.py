@@ -1,0 +1,190 @@
+"""Models: what answers a request. "openai:gpt-5-mini" names one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from agentkit import drive, drive_async
+from agentkit._json import is_object
+from agentkit.calling import LoopThread
+from agentkit.chat import jsonmode
+from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
+from agentkit.chat.reader import ReplyReader
+from agentkit.chat.request import Request, encode
+from agentkit.chat.settings import Settings
+from agentkit.clock import clock
+from agentkit.endpoint import Endpoint, Key, shared_endpoint
+from agentkit.errors import EndpointError, UsageError
+from agentkit.flow import Again, Open, Send, Steps, send
+from agentkit.messages import Message, Reply, ToolSpec, user
+from agentkit.policy import Retries, Timeouts
+from agentkit.run import Wire
+from agentkit.tools import as_tool
+from agentkit.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tenacity.retry import RetryBaseT
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import WaitBaseT
+
+Messages: TypeAlias = str | Transcript | Sequence[Mapping[str, Any] | Message]
+"""A conversation: one question, a transcript, or Chat Completions messages."""
+
+
+class Model:
+    """Whatever answers a request. A model of your own has a `flow`; the verbs come with it.
+
+    `flow` is a generator that yields effects and returns the Reply; a wrapper around another model is
+    `reply = yield from self.inner.flow(request)` with something before or after it.
+    """
+
+    name: str = ""
+
+    def flow(self, request: Request) -> Steps[Reply]:
+        """The steps from a request to its reply."""
+        raise NotImplementedError(f"{type(self).__name__} has no flow")
+
+    def reply_sync(
+        self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
+    ) -> Reply:
+        """One reply to a conversation; calls in it are not run.
+
+        `tools` are functions, Tools, ToolSpecs or the dicts of a request.
+
+        Raises:
+            UsageError: the messages, tools or settings cannot be sent.
+            EndpointError: the endpoint failed.
+        """
+        loop = LoopThread()
+        try:
+            return drive.perform(self.flow(_asked(messages, tools, settings)), drive.Sender(Wire(clock.get()), loop))
+        finally:
+            loop.close()
+
+    async def reply(
+        self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
+    ) -> Reply:
+        """The same, awaited."""
+        flow = self.flow(_asked(messages, tools, settings))
+        return await drive_async.perform(flow, drive_async.Sender(Wire(clock.get())))
+
+
+def _asked(messages: Messages, tools: Iterable[object], settings: Settings | Mapping[str, Any] | None) -> Request:
+    if isinstance(messages, str):
+        messages = [user(messages)]
+    if not isinstance(messages, Transcript):
+        messages = Transcript.load(messages, allow_system=True)
+    return Request(messages, tuple([_spec(item) for item in tools]), Settings.of(settings))
+
+
+def _spec(item: object) -> ToolSpec:
+    if isinstance(item, ToolSpec):
+        return item
+    if is_object(item):
+        function = item.get("function")
+        if not is_object(function) or not isinstance(function.get("name"), str):
+            raise UsageError(
+                f"a tool as a dict is {{'type': 'function', 'function': {{'name': …}}}}, not {dict(item)!r}"
+            )
+        return ToolSpec(
+            function["name"],
+            function.get("description", ""),
+            function.get("parameters"),
+            strict=bool(function.get("strict")),
+        )
+    return as_tool(item).spec
+
+
+class ChatModel(Model):
+    """A model behind a Chat Completions endpoint.
+
+    Args:
+        name: "openai:gpt-5-mini" and the like; "local" for the model that agentkit runs itself; with a base URL, given
+            or in OPENAI_BASE_URL, any model's name alone.
+        base_url: The endpoint's address up to the version, as in "https://host.example/v1".
+        api_key: The key, or a function, sync or async, that gives the one of the moment. Without it the environment is
+            asked at the first request, for the variable that the endpoint's users know.
+        settings: What every request of this model is made with.
+        tools: "json" for a model without tool calling of its own: calls are then made by way of response_format.
+        retries: How often a request that failed is sent again, or a Retries with more said of it.
+        timeouts: How long to wait for what.
+        http_client: An httpx.Client or httpx.AsyncClient to send with, in place of agentkit's own connections.
+        dialect: What the endpoint does differently, where agentkit does not know it by its name or address.
+
+    Raises:
+        UsageError: the name has no known prefix and there is no base URL, or the base URL is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str | None = None,
+        api_key: Key | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
+        tools: Literal["native", "json"] | None = None,
+        retries: int | Retries = 2,
+        timeouts: Timeouts | None = None,
+        http_client: Any = None,
+        dialect: Dialect | None = None,
+        stop: StopBaseT | None = None,
+        wait: WaitBaseT | None = None,
+        retry: RetryBaseT | None = None,
+    ) -> None:
+        self.settings = Settings.of(settings)
+        self.timeouts = timeouts or Timeouts()
+        self.retries = Retries(retries, stop=stop, wait=wait, retry=retry) if isinstance(retries, int) else retries
+        self.tools = tools
+        if base_url is None and name.partition(":")[0] == "local":
+            self.name = "local"
+            self.endpoint: Endpoint = _load_extra("local").local_endpoint(name.partition(":")[2] or None)
+            return
+        known, self.name = split_model(name, has_base_url=bool(base_url or os.environ.get("OPENAI_BASE_URL")))
+        address = base_url or known.find_base_url(os.environ)
+        if address is None:
+            raise UsageError(
+                f"{known.name} has no address of its own: give base_url, or set {' or '.join(known.base_url_env)}"
+            )
+        if dialect is None:
+            dialect = dialect_of(address) if known is DIALECTS["generic"] else known
+        if http_client is None:
+            self.endpoint = shared_endpoint(address, dialect, api_key)
+        else:
+            self.endpoint = Endpoint(address, dialect, api_key=api_key, http_client=http_client)
+
+    def flow(self, request: Request) -> Steps[Reply]:
+        """Send the request, and again while the failure is one that passes."""
+        endpoint = self.endpoint
+        if not endpoint.is_open:
+            yield Open(endpoint)
+        asked = request.with_(settings=self.settings.merged(request.settings))
+        form = jsonmode if request.tools and (self.tools or endpoint.dialect.tools) == "json" else None
+        body = encode(asked if form is None else form.lowered(asked), self.name, endpoint.dialect, endpoint.source)
+        headers = tuple((asked.settings.extra_headers or {}).items())
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                reply = yield from send(Send(endpoint, body, ReplyReader(), self.timeouts, headers))
+            except EndpointError as error:
+                failure = error
+            else:
+                reply.source = endpoint.source
+                return reply if form is None else form.lifted(reply, asked)
+            yield Again(failure, attempt, self.retries)
+
+    def __repr__(self) -> str:
+        return f"ChatModel({self.name!r}, {self.endpoint!r})"
+
+
+def _load_extra(name: str) -> Any:
+    # the one door through which the parts behind extras come in
+    return import_module(f"agentkit.{name}")
+
+
+def model_of(model: str | Model) -> Model:
+    """A model by its name, or as it is. Raises UsageError."""
+    return ChatModel(model) if isinstance(model, str) else model

@@ -1,0 +1,58 @@
+"""A model that says what a script has it say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from agentkit.chat.reader import ReplyReader
+from agentkit.errors import UsageError
+from agentkit.model import Model
+from agentkit.testing import script as scripts
+from agentkit.testing.script import Step, as_item
+
+if TYPE_CHECKING:
+    from agentkit.chat.request import Request
+    from agentkit.flow import Steps
+    from agentkit.messages import Reply
+
+Script: TypeAlias = Iterable[Step] | Callable[["Request"], Step]
+
+
+class ScriptedModel(Model):
+    """Gives replies in order, or those that a function of the request chooses; no network is used.
+
+    The script is made of the same items as FakeEndpoint's (`say`, `call`, `calls`, `status`, …) and read by the same
+    code as a real answer. `requests` has what the model was asked, each with the conversation as it was then.
+    """
+
+    name = "scripted"
+
+    def __init__(self, script: Script) -> None:
+        self.requests: list[Request] = []
+        if callable(script):
+            self._next = script
+            return
+        steps = iter(script)
+
+        def following(request: Request) -> Step:  # noqa: ARG001
+            try:
+                return next(steps)
+            except StopIteration:
+                asked = len(self.requests)
+                raise UsageError(f"the script has {asked - 1} replies, and the model was asked {asked} times") from None
+
+        self._next = following
+
+    def flow(self, request: Request) -> Steps[Reply]:
+        """The next reply of the script."""
+        self.requests.append(request.with_(transcript=request.transcript.copy()))
+        asked = scripts.Request(
+            "POST", "/v1/chat/completions", json={"messages": request.messages}, number=len(self.requests)
+        )
+        answer = as_item(self._next(request)).respond(asked)
+        reader = ReplyReader()
+        reader.start(answer.status or 200, answer.headers)
+        reader.feed(answer.content)
+        yield from ()  # nothing to wait for
+        return reader.end()

@@ -1,0 +1,388 @@
+"""The state of a run: an append-only list of entries, each a message with what is never sent beside it.
+
+The result of a call belongs to the call, in the entry of the message that asked for it: there are no entries for tool
+messages, so that a result can land in any order, and none can be lost, doubled or orphaned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from agentkit._json import dumps, is_array, is_list, is_object, loads
+from agentkit.errors import UsageError
+from agentkit.messages import Message, ToolCall, ToolResult, Usage, calls_of, content_data, text_of, user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+VERSION: Final = 1
+NOT_RUN: Final = (
+    "This call was not run: the conversation was continued without it. Call the tool again if it is needed."
+)
+
+Author: TypeAlias = Literal["caller", "model", "loop"]
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """A tool call and what became of it. It is replaced, never changed.
+
+    `call.id` is unique in the transcript and is what is sent, also where the model gave none or gave one twice.
+    `started_at` (Unix time) is set before the tool's function runs.
+    """
+
+    call: ToolCall
+    started_at: float | None = None
+    result: ToolResult | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """A message, exactly as it was sent or received, and what is known of it. It is replaced, never changed.
+
+    `run` names the run that added it ('' if it was loaded from a plain list), `step` counts that run's replies so far,
+    `author` tells the loop's own corrections and hints from the caller's messages, `at` is Unix time, `elapsed_s` how
+    long the run had been at work, `agent` the active agent, `source` the endpoint that a reply came from.
+    """
+
+    message: Message
+    author: Author = "caller"
+    run: str = ""
+    step: int = 0
+    at: float = 0.0
+    elapsed_s: float = 0.0
+    agent: str | None = None
+    source: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    calls: tuple[CallRecord, ...] = ()
+
+
+class Pending:
+    """Where a call without a result stands: the entry's index, and the call's place in it."""
+
+    __slots__ = ("call", "entry", "key", "position")
+
+    def __init__(self, entry: int, position: int, call: ToolCall, key: str) -> None:
+        self.entry = entry
+        self.position = position
+        self.call = call
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pending) and (self.entry, self.position) == (other.entry, other.position)
+
+    def __hash__(self) -> int:
+        return hash((self.entry, self.position))
+
+    def __repr__(self) -> str:
+        return f"Pending({self.call.name} {self.call.id})"
+
+
+class Transcript:
+    """A conversation as it was, complete: entries in order, each with its calls' results.
+
+    A run copies the transcript that it is given (the entries are shared), so it never changes under its holder.
+    """
+
+    __slots__ = ("_entries", "_ids", "_open", "mended", "spliced")
+
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self._entries: list[Entry] = []
+        self._ids: set[str] = set()
+        self._open: dict[tuple[int, int], None] = {}
+        self.mended: tuple[str, ...] = ()
+        self.spliced: dict[Any, Any] = {}  # chat/request.py keeps the encoded messages here: a cache, no state
+        for entry in entries:
+            self.append(entry)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The entries, oldest first. Not to be changed."""
+        return self._entries
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The plain Chat Completions list: each call's result as a tool message after the message that asked for it."""
+        return [data for entry in self._entries for data in entry_messages(entry)]
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest entry."""
+        return self._entries[-1] if self._entries else None
+
+    @property
+    def pending(self) -> list[Pending]:
+        """The calls without a result, in call order."""
+        return [
+            Pending(i, j, self._entries[i].calls[j].call, call_key(self._entries[i], i, j))
+            for i, j in sorted(self._open)
+        ]
+
+    def copy(self) -> Transcript:
+        """The same entries in a transcript of its own."""
+        twin = Transcript()
+        twin._entries, twin._ids, twin._open = self._entries.copy(), self._ids.copy(), self._open.copy()
+        return twin
+
+    def append(self, entry: Entry) -> None:
+        """Add a message. A call whose id is missing or taken gets one of its own."""
+        if entry.calls:
+            index = len(self._entries)
+            calls = tuple(self._identified(record, index, j) for j, record in enumerate(entry.calls))
+            entry = replace(entry, calls=calls) if calls != entry.calls else entry
+            self._open |= {(index, j): None for j, record in enumerate(calls) if record.result is None}
+        self._entries.append(entry)
+
+    def _identified(self, record: CallRecord, index: int, position: int) -> CallRecord:
+        name = record.call.id
+        if not name or name in self._ids:
+            name = f"call_{index}_{position}"
+            while name in self._ids:
+                name += "_"
+            record = replace(record, call=replace(record.call, id=name))
+        self._ids.add(name)
+        return record
+
+    def land(self, pending: Pending, result: ToolResult, *, elapsed_s: float = 0.0) -> None:
+        """Record a call's result: the one way in for it. Raises UsageError if it has one already."""
+        if self._open.pop((pending.entry, pending.position), self) is self:
+            raise UsageError(f"call {pending.call.id!r} has a result already")
+        self._change(pending, elapsed_s, result=result)
+
+    def start(self, pending: Pending, at: float) -> None:
+        """Record that a call's function is about to run."""
+        self._change(pending, 0.0, started_at=at)
+
+    def _change(self, pending: Pending, elapsed_s: float, **change: Any) -> None:
+        entry = self._entries[pending.entry]
+        calls = list(entry.calls)
+        calls[pending.position] = replace(calls[pending.position], **change)
+        self._entries[pending.entry] = replace(entry, calls=tuple(calls), elapsed_s=max(entry.elapsed_s, elapsed_s))
+
+    def adopt(self, run: str) -> None:
+        """Make calls without a result that no run asked for (they were loaded) those of `run`."""
+        for index in {i for i, _ in self._open}:
+            if not self._entries[index].run:
+                self._entries[index] = replace(self._entries[index], run=run)
+
+    def mapped(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Transcript:
+        """A new transcript whose messages, and results as tool messages, went through `change`."""
+        return Transcript([_mapped(entry, change) for entry in self._entries])
+
+    def dump(self) -> str:
+        """All of it as JSON, versioned. `load` restores it."""
+        return (b'{"agentkit":%d,"entries":[%s]}' % (VERSION, b",".join(map(_dump_entry, self._entries)))).decode()
+
+    @classmethod
+    def load(
+        cls,
+        source: str | bytes | Sequence[Mapping[str, Any] | Message],
+        *,
+        trusted: bool = False,
+        allow_system: bool = False,
+    ) -> Transcript:
+        """A transcript from a dump, or from a plain Chat Completions list (as JSON or as dicts).
+
+        A plain list may come from anywhere. Untrusted, its calls without a result are answered as not run, and a system
+        or developer message is refused unless `allow_system`; trusted, they run and stand. Either way a result without
+        a call is left out and a call id that is used twice is renamed; `mended` says what was done. A dump is
+        agentkit's own record and is restored as it is.
+
+        Raises:
+            UsageError: no dump and no list of messages, or a message that cannot be sent; it is named by its index.
+        """
+        value: Any = source
+        if isinstance(source, str | bytes):
+            try:
+                value = loads(source)
+            except ValueError as error:
+                raise UsageError(f"a transcript is loaded from JSON; this is none: {error}") from None
+        if is_object(value):
+            return _load_dump(value)
+        if is_list(value):
+            return _load_plain(value, trusted=trusted, allow_system=allow_system or trusted)
+        raise UsageError(f"a transcript is a dump or a list of messages, not {type(value).__name__}")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transcript) and self._entries == other._entries
+
+    __hash__ = None  # type: ignore[assignment]  # it changes while a run goes on
+
+    def __repr__(self) -> str:
+        waiting = f", {len(self._open)} calls pending" if self._open else ""
+        return f"Transcript({len(self._entries)} entries{waiting})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Transcript.load, (self.dump(),))
+
+
+def call_key(entry: Entry, index: int, position: int) -> str:
+    """A call's idempotency key: of the run and the place, never of the content."""
+    return f"{entry.run}:{index}:{position}"
+
+
+def entry_messages(entry: Entry) -> list[dict[str, Any]]:
+    """An entry as Chat Completions messages: its own, one tool message per result in call order, then their parts."""
+    data = entry.message.data
+    if not entry.calls:
+        return [data]
+    listed = data.get("tool_calls")
+    if not is_array(listed) or [record.call.id for record in entry.calls] != [call.id for call in calls_of(data)]:
+        data.pop("function_call", None)
+        data["tool_calls"] = [record.call.data for record in entry.calls]
+    messages, parts = [data], list[dict[str, Any]]()
+    for record in entry.calls:
+        if record.result is not None:
+            messages.append({"role": "tool", "tool_call_id": record.call.id, "content": record.result.content})
+            parts += record.result.parts
+    if parts:
+        messages.append(user(parts).data)
+    return messages
+
+
+def _mapped(entry: Entry, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Entry:
+    message = Message(change(entry.message.data))
+    calls: list[CallRecord] = []
+    for record, call in zip(entry.calls, calls_of(message.data), strict=True):
+        result = record.result
+        if result is not None:
+            told = change({"role": "tool", "tool_call_id": record.call.id, "content": result.content})
+            result = replace(result, content=text_of(told["content"]))
+        calls.append(replace(record, call=replace(record.call, arguments=call.arguments), result=result))
+    return replace(entry, message=message, calls=tuple(calls))
+
+
+# Dumps
+
+_PLAIN: Final = ("author", "run", "step", "at", "elapsed_s", "agent", "source", "finish_reason", "cost")
+
+
+def _dump_entry(entry: Entry) -> bytes:
+    beside: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(entry, name))}
+    if entry.usage is not None:
+        beside["usage"] = entry.usage.data
+    if entry.calls:
+        beside["calls"] = [_dump_call(record) for record in entry.calls]
+    return b'{"message":%s,%s' % (entry.message.json, dumps(beside)[1:])
+
+
+def _dump_call(record: CallRecord) -> dict[str, Any]:
+    call, result = record.call, record.result
+    data: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
+    if record.started_at is not None:
+        data["started_at"] = record.started_at
+    if result is not None:
+        kept: dict[str, Any] = {"content": result.content, "status": result.status}
+        if result.parts:
+            kept["parts"] = list(result.parts)
+        if result.error is not None:
+            kept["error"] = result.error
+        data["result"] = kept
+    return data
+
+
+def _load_dump(dump: Mapping[str, Any]) -> Transcript:
+    version = dump.get("agentkit")
+    if not isinstance(version, int):
+        raise UsageError("a dumped transcript has its version under 'agentkit'; this object has none")
+    if version > VERSION:
+        raise UsageError(f"this dump has version {version}; this agentkit reads up to {VERSION}: upgrade agentkit")
+    try:
+        return Transcript([_load_entry(data) for data in dump["entries"]])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"this dump is damaged: {type(error).__name__}: {error}") from error
+
+
+def _load_entry(data: Mapping[str, Any]) -> Entry:
+    usage = data.get("usage")
+    return Entry(
+        Message(data["message"]),
+        **{name: data[name] for name in _PLAIN if name in data},
+        usage=None if usage is None else Usage(**usage),
+        calls=tuple(_load_call(call) for call in data.get("calls", ())),
+    )
+
+
+def _load_call(data: Mapping[str, Any]) -> CallRecord:
+    kept = data.get("result")
+    result = None
+    if kept is not None:
+        result = ToolResult(kept["content"], kept["status"], tuple(kept.get("parts", ())), kept.get("error"))
+    return CallRecord(ToolCall(data["id"], data["name"], data["arguments"]), data.get("started_at"), result)
+
+
+# Plain lists
+
+
+@dataclass(slots=True)
+class _PlainList:
+    """The messages of a plain list as they are read: results find their calls, what fits nowhere is told."""
+
+    transcript: Transcript = field(default_factory=Transcript)
+    asked: list[tuple[str, str, Pending]] = field(
+        default_factory=list[tuple[str, str, Pending]]
+    )  # the id as it was written, name, place
+    mended: list[str] = field(default_factory=list[str])
+
+    def add(self, index: int, message: Message, data: Mapping[str, Any]) -> None:
+        calls = calls_of(data) if message.role == "assistant" else []
+        place = len(self.transcript)
+        self.transcript.append(Entry(message, calls=tuple(CallRecord(call) for call in calls)))
+        for position, call in enumerate(calls):
+            kept = self.transcript.entries[place].calls[position].call
+            if kept.id != call.id:
+                self.mended.append(f"message {index}: call id {call.id!r} is missing or used twice, now {kept.id!r}")
+            self.asked.append((call.id, call.name, Pending(place, position, kept, "")))
+
+    def answer(self, index: int, data: Mapping[str, Any]) -> None:
+        wanted = data.get("tool_call_id") or ""
+        name = data.get("name") if data.get("role") == "function" else None
+        for at, (call_id, call_name, pending) in enumerate(self.asked):
+            if call_id == wanted and (name is None or call_name == name):
+                del self.asked[at]
+                content = data.get("content")
+                other = [part for part in content if part.get("type") != "text"] if is_array(content) else []
+                return self.transcript.land(pending, ToolResult(text_of(content), parts=tuple(other)))
+        self.mended.append(
+            f"message {index}: left out, a result for {wanted or name!r}, which no call before it asked for"
+        )
+        return None
+
+
+def _load_plain(messages: Sequence[Any], *, trusted: bool, allow_system: bool) -> Transcript:
+    plain = _PlainList()
+    for index, data in enumerate(messages):
+        if isinstance(data, Message):
+            data = data.data  # noqa: PLW2901  # the same message
+        if not is_object(data):
+            raise UsageError(f"message {index} is a {type(data).__name__}; a message is a dict with a 'role'")
+        role = data.get("role")
+        if role in ("tool", "function"):
+            plain.answer(index, data)
+            continue
+        if role in ("system", "developer") and not allow_system:
+            raise UsageError(
+                f"message {index} is a {role} message in a list that is not trusted: leave it out, put it into the "
+                "agent's instructions, or load the list with allow_system=True"
+            )
+        try:
+            content = data.get("content")
+            if content is not None or (role != "assistant"):
+                content_data(content)
+            plain.add(index, Message(dict(data)), data)
+        except UsageError as error:
+            raise UsageError(f"message {index}: {error}") from None
+    for _, _, pending in [] if trusted else plain.asked:
+        plain.mended.append(f"call {pending.call.id!r} of {pending.call.name!r} has no result: answered as not run")
+        plain.transcript.land(pending, ToolResult(NOT_RUN, status="not_run"))
+    plain.transcript.mended = tuple(plain.mended)
+    return plain.transcript

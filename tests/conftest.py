@@ -1,0 +1,42 @@
+"""What every test may use: both event loops, hypothesis' two profiles, and an environment without keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# `ci` tries the same few examples every time; `deep` looks for new ones (scripts/deep).
+settings.register_profile("ci", max_examples=60, derandomize=True, deadline=None)
+settings.register_profile(
+    "deep", max_examples=2_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Runs each async test twice."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees, or spends, a key of whoever runs it."""
+    for name in os.environ:
+        if name.endswith(("_API_KEY", "_BASE_URL")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def scripted_endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The base URL of an endpoint on this machine that answers any prompt; OPENAI_BASE_URL and its key lead there."""
+    # Here, so that a test of one module does not load the server.
+    from agentkit.testing.endpoint import FakeEndpoint
+
+    with FakeEndpoint(lambda _: "As you say.", api_key=None) as endpoint:
+        monkeypatch.setenv("OPENAI_BASE_URL", endpoint.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "key-for-tests")
+        yield endpoint.base_url
