@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar
@@ -18,6 +19,7 @@ from agentkit.model import Model, model_of
 from agentkit.policy import Limits
 from agentkit.run import OnToolError, Run
 from agentkit.state import Plan, State
+from agentkit.streams import RunStream, RunStreamSync, Stream
 from agentkit.tools import tools_by_name
 from agentkit.transcript import CallRecord, Entry, Transcript
 
@@ -35,6 +37,7 @@ class RunArgs(TypedDict, total=False):
     `transcript`: what it goes on from, a Transcript or a plain list (which is not trusted: see Transcript.load).
     `deps`: reaches tools through their Context. `settings`, `limits`: in place of the agent's, field by field for
     settings. `model`: in place of the agent's. `tools`: more of them. `on_event`: called with each event.
+    `resume_stream`: a stream that breaks after something was told of it begins anew, with a Restarted event.
     """
 
     transcript: Past
@@ -44,6 +47,7 @@ class RunArgs(TypedDict, total=False):
     model: str | Model | None
     tools: Iterable[object]
     on_event: Callable[[Event], None] | None
+    resume_stream: bool
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ class Agent(Generic[Deps]):
         on_tool_error: "tell" lets the model hear of a tool's error and go on; "raise" ends the run with ToolFailed.
         on_length: Whether an answer that was cut off at the token limit is returned or an error.
         exchanges: Whether results and errors keep what went over the wire.
+        eager: Whether calls of read_only tools may start while the reply that asks for them still streams.
 
     Raises:
         UsageError: a name, tool, setting or limit that cannot work.
@@ -114,6 +119,7 @@ class Agent(Generic[Deps]):
         on_tool_error: OnToolError = "tell",
         on_length: Literal["return", "error"] = "return",
         exchanges: bool = True,
+        eager: bool = True,
     ) -> None:
         _one_of("on_tool_error", on_tool_error, ("tell", "raise"))
         _one_of("on_length", on_length, ("return", "error"))
@@ -126,6 +132,7 @@ class Agent(Generic[Deps]):
         self.on_tool_error: OnToolError = on_tool_error
         self.on_length: Literal["return", "error"] = on_length
         self.exchanges = exchanges
+        self.eager = eager
         _check_choice(self.settings, self.tools)
 
     def with_(self, **changes: Any) -> Agent[Deps]:
@@ -146,7 +153,7 @@ class Agent(Generic[Deps]):
             EndpointError, ModelError, ToolFailed, LimitReached: what ended the run; `transcript` has what was done.
         """
         run, past = self._begin(prompt, args)
-        drive.drive(run)
+        drive.last_of(drive.drive(run, deque()))
         return _result(run, past)
 
     async def run(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> Result:
@@ -155,7 +162,36 @@ class Agent(Generic[Deps]):
         await drive_async.drive(run)
         return _result(run, past)
 
-    def _begin(self, prompt: Content | None, args: RunArgs) -> tuple[Run, int]:
+    def stream_sync(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStreamSync[Result]:
+        """Run and watch: `with agent.stream_sync(…) as run: for event in run`; then `run.result`.
+
+        Leaving the block cancels what is not done. Raises, from the loop over the events, what `run_sync` raises.
+        """
+        run, past = self._begin(prompt, args, stream=True)
+        outbox: deque[Event] = deque()
+        run.emit = _both(outbox.append, run.emit)
+        caller = drive.Caller()
+
+        def work() -> Generator[Event, None, Result]:
+            yield from drive.drive(run, outbox, caller)
+            result = _result(run, past)
+            yield from drive.drained(outbox)
+            return result
+
+        return RunStreamSync(run, work(), caller)
+
+    def stream(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStream[Result]:
+        """The same, async: `async with agent.stream(…) as run: async for event in run`, on asyncio or trio."""
+        run, past = self._begin(prompt, args, stream=True)
+
+        async def work(stream: Stream[Result]) -> Result:
+            run.emit = _both(stream.tell, run.emit)
+            await drive_async.drive(run, stream.pace)
+            return _result(run, past)
+
+        return RunStream(run, work)
+
+    def _begin(self, prompt: Content | None, args: RunArgs, *, stream: bool = False) -> tuple[Run, int]:
         if unknown := args.keys() - RunArgs.__annotations__.keys():
             raise UsageError(
                 f"a run has no argument {', '.join(sorted(unknown))}; it has {', '.join(RunArgs.__annotations__)}"
@@ -178,6 +214,9 @@ class Agent(Generic[Deps]):
             args.get("on_event"),
             self.on_tool_error,
             [] if self.exchanges else None,
+            stream=stream,
+            eager=self.eager,
+            resume_stream=args.get("resume_stream", False),
         )
         return run, len(transcript)
 
@@ -196,6 +235,7 @@ _ARGUMENTS: Final = (
     "on_tool_error",
     "on_length",
     "exchanges",
+    "eager",
 )
 
 
@@ -216,6 +256,17 @@ def _result(run: Run, past: int) -> Result:
     if run.emit is not None:
         run.emit(RunFinished(result, run.state.tally.steps))
     return result
+
+
+def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    if second is None:
+        return first
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 def _messages(entries: Sequence[Entry]) -> list[dict[str, Any]]:

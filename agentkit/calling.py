@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from anyio import Event
 from anyio.lowlevel import current_token
+from sniffio import current_async_library
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,10 +41,10 @@ def kind_of(function: Callable[..., Any]) -> Kind:
     return "generator" if inspect.isgeneratorfunction(function) else "sync"
 
 
-def finish(value: Any, progress: Callable[[Any], None]) -> Any:
-    """What a sync function gave; a generator is run to its end, each value told as progress.
+def unfold(value: Any) -> Generator[Any, None, Any]:
+    """What a sync function gave, as a generator of the values on the way that returns the result.
 
-    A generator's result is what it returns, or its last value where it returns None.
+    A tool's generator has what it returns as its result, or its last value where it returns None.
     """
     if not isinstance(value, Generator):
         return value
@@ -52,9 +53,21 @@ def finish(value: Any, progress: Callable[[Any], None]) -> Any:
     try:
         while True:
             last = next(values)
-            progress(last)
+            yield last
     except StopIteration as stop:
         return last if stop.value is None else stop.value
+    finally:
+        values.close()
+
+
+def finish(value: Any, progress: Callable[[Any], None]) -> Any:
+    """The result of what a sync function gave; each value on the way is told as progress."""
+    values = unfold(value)
+    try:
+        while True:
+            progress(next(values))
+    except StopIteration as stop:
+        return stop.value
     finally:
         values.close()
 
@@ -85,6 +98,20 @@ def hopper() -> Callable[..., None]:
             call_soon(function, *args)
 
     return hop
+
+
+def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+    """Start a coroutine function, which must not raise, in a task of its own beside all others, on asyncio or trio.
+
+    Returns what has to be held on to until it is done. The event loop's shutdown cancels it.
+    """
+    if current_async_library() == "trio":
+        import trio
+
+        return trio.lowlevel.spawn_system_task(work, context=copy_context())
+    import asyncio
+
+    return asyncio.get_running_loop().create_task(work())
 
 
 class _Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from contextvars import ContextVar
 from typing import Final
@@ -30,9 +31,9 @@ class Clock:
         """A name that no other run has."""
         return uuid4().hex
 
-    def wait_sync(self, seconds: float) -> None:
-        """Let time pass, in the caller's thread."""
-        time.sleep(seconds)
+    def wait_sync(self, seconds: float, unless: threading.Event) -> bool:
+        """Let time pass in the caller's thread, unless the event is set; whether it is."""
+        return unless.wait(seconds)
 
     async def wait(self, seconds: float) -> None:
         """Let time pass, in the caller's task."""

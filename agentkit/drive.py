@@ -1,37 +1,43 @@
-"""The sync driver: it performs effects and waits for them in the caller's thread."""
+"""The sync driver: it performs effects and waits for them in the caller's thread.
+
+It is a generator of events, so that a stream is the same code with somebody who listens between its steps.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Generator
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Event as Signal
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from agentkit._http import HttpRequest
-from agentkit.calling import LoopThread, Outcome, outcome_of, threads
-from agentkit.errors import AgentKitError, EndpointError
-from agentkit.events import ToolProgress
-from agentkit.flow import Again, FlowEffect, Open, Send
-from agentkit.loop import CallModel, Finished, RunTools, Tell, decide
-from agentkit.tools import Invoke, TookTooLong, Tool, call_steps, startable
+from agentkit._http import Aborter, HttpRequest
+from agentkit.calling import LoopThread, Outcome, outcome_of, threads, unfold
+from agentkit.errors import AgentKitError, Cancelled, EndpointError
+from agentkit.events import Event, ToolProgress
+from agentkit.flow import Again, FlowEffect, Open, Say, Send
+from agentkit.loop import CallModel, Finished, RunTools, Tell
+from agentkit.run import Begun, Pulse, Run, Wire
+from agentkit.tools import Context, Invoke, TookTooLong, call_steps, startable
 from agentkit.transcript import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
     from agentkit.messages import Reply, ToolResult
-    from agentkit.run import Run, Wire
 
 R = TypeVar("R")
 
 
-def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Any]) -> R:
+def perform(
+    steps: Generator[Any, Any, R], handle: Callable[[Any], Generator[Event, None, Any]]
+) -> Generator[Event, None, R]:
     """Run a generator of effects to its end. An error of the handler goes into the generator, which decides."""
     try:
         effect = next(steps)
         while True:
             try:
-                outcome = handle(effect)
-            except Exception as error:  # the flow lets out what it does not handle
+                outcome = yield from handle(effect)
+            except Exception as error:
                 effect = steps.throw(error)
             else:
                 effect = steps.send(outcome)
@@ -42,128 +48,230 @@ def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Any]) -> R:
         steps.close()
 
 
+def last_of(events: Generator[Event, None, R], told: Callable[[Event], None] | None = None) -> R:
+    """Go through to the end, for what is returned there."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result
+        if told is not None:
+            told(event)
+
+
+class Caller:
+    """Who waits: the caller's thread, with what it takes to wake it from another one."""
+
+    def __init__(self) -> None:
+        self.loop = LoopThread()
+        self.aborter = Aborter()
+        self.told: SimpleQueue[ToolProgress | Begun | None] = SimpleQueue()
+        self._cancelled: Signal | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Wake the caller's thread, wherever it waits, with Cancelled. From any thread."""
+        self.is_cancelled = True
+        self.aborter.abort()
+        self.told.put(None)
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+    def wait(self, wire: Wire, seconds: float) -> None:
+        """Let time pass. Raises Cancelled."""
+        self._cancelled = Signal()
+        if self.is_cancelled or wire.clock.wait_sync(seconds, self._cancelled):
+            raise Cancelled("the run was cancelled while it waited to try again")
+
+
 class Sender:
-    """Performs a model's effects."""
+    """Performs a model's effects. What is told on the way is yielded from `outbox`."""
 
-    __slots__ = ("loop", "wire")
+    __slots__ = ("caller", "on_read", "outbox", "wire")
 
-    def __init__(self, wire: Wire, loop: LoopThread) -> None:
+    def __init__(self, wire: Wire, caller: Caller, outbox: deque[Event]) -> None:
         self.wire = wire
-        self.loop = loop
+        self.caller = caller
+        self.outbox = outbox
+        self.on_read: Callable[[Send], None] | None = None
 
-    def __call__(self, effect: FlowEffect) -> Reply | None:
+    def __call__(self, effect: FlowEffect) -> Generator[Event, None, Reply | None]:
         """The outcome of an effect."""
         match effect:
             case Send():
-                return self.send(effect)
-            case Open():
-                effect.endpoint.open_sync()
+                return (yield from self.send(effect))
+            case Say(deltas):
+                self.wire.tell(deltas)
+            case Open(endpoint):
+                endpoint.open_sync()
             case Again():
-                self.wire.clock.wait_sync(self.wire.wait_s(effect))
+                wait_s = self.wire.wait_s(effect)
+                yield from drained(self.outbox)
+                self.caller.wait(self.wire, wait_s)
+        yield from drained(self.outbox)
         return None
 
-    def send(self, effect: Send) -> Reply:
+    def send(self, effect: Send) -> Generator[Event, None, Reply]:
         """Send a request and read its reply."""
-        address = effect.endpoint.address_sync(self.loop)
-        reader, emit = effect.reader, self.wire.emit
-        exchange = self.wire.begin(effect, address)
-        request = HttpRequest(address.url, [*address.headers, *effect.headers], bytes(effect.body))
+        wire, reader, outbox = self.wire, effect.reader, self.outbox
+        address = effect.endpoint.address_sync(self.caller.loop)
+        headers = address.headers if not effect.headers else [*address.plain, *effect.headers]
+        request = HttpRequest(address.url, headers, bytes(effect.body))
+        http, deadline = effect.endpoint.http_sync(), wire.deadline(effect)
+        exchange = wire.begin(effect, address)
         try:
-            with effect.endpoint.http_sync().open(request, effect.timeouts, self.wire.time_left()) as response:
+            with http.open(request, effect.timeouts, deadline, self.caller.aborter) as response:
                 exchange.status, exchange.response_headers = response.status, response.headers
-                reader.start(response.status, response.headers)
+                reader.start(response.status, response.headers, now=exchange.started_at)
+                pulse = Pulse(effect)
                 for piece in response.pieces():
-                    for delta in reader.feed(piece):
-                        if emit is not None:
-                            emit(delta)
+                    wire.tell(reader.feed(piece))
+                    if self.on_read is not None:
+                        self.on_read(effect)
+                    if outbox:
+                        yield from drained(outbox)
                     if reader.done:
                         break
+                    pulse.beat()
+                wire.tell(reader.finish())
+                yield from drained(outbox)
                 return reader.end()
         except EndpointError as error:
-            self.wire.fail(effect, exchange, error, address.key)
+            wire.fail(effect, exchange, error, address.key)
             raise
         finally:
-            self.wire.end(effect, exchange, address.key)
+            wire.end(effect, exchange, address.key)
 
 
-def drive(run: Run) -> None:
-    """Do what a run's state asks for until it is finished."""
-    loop = LoopThread()
-    send = Sender(run.wire(), loop)
+def drained(outbox: deque[Event]) -> Generator[Event, None, None]:
+    """Yield what waits to be told."""
+    while outbox:
+        yield outbox.popleft()
+
+
+def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Generator[Event, None, None]:
+    """Do what a run's state asks for until it is finished; yields what `run.emit` has put into `outbox`."""
+    driver = _Driver(run, outbox, caller or Caller())
     try:
-        while not isinstance(step := decide(run.state, run.clock.monotonic()), Finished):
+        while not isinstance(step := run.next(), Finished):
             match step:
                 case RunTools(calls):
-                    _run_tools(run, calls, loop)
+                    yield from driver.run_tools(calls)
                 case CallModel(request):
-                    run.land_reply(perform(run.model.flow(request), send))
+                    yield from driver.call_model(request)
                 case Tell():
                     run.tell(step)
+            yield from drained(outbox)
     except AgentKitError as error:
         run.fail(error)
         raise
+    except BaseException:
+        run.answer_cancelled()
+        raise
     finally:
         run.abandon()
-        loop.close()
+        driver.caller.loop.close()
 
 
-def _run_tools(run: Run, calls: tuple[Pending, ...], loop: LoopThread) -> None:
-    tools = run.state.plan.tools
-    waiting, running = list(calls), set[Pending]()
-    told: SimpleQueue[ToolProgress | tuple[Pending, Outcome]] = SimpleQueue()
-    while (waiting and run.failure is None) or running:
-        batch = startable(waiting, running, tools) if run.failure is None else []
-        if len(batch) == 1 and not running and not _needs_thread(tools, batch[0]):
-            waiting.remove(batch[0])
-            run.land(batch[0], _call(run, batch[0], run.emit, loop)())
-            continue
-        for pending in batch:
-            waiting.remove(pending)
-            running.add(pending)
-            threads.submit(partial(_told, told, pending, _call(run, pending, told.put, loop)))
-        item = told.get()
-        if isinstance(item, ToolProgress):
-            if run.emit is not None:
-                run.emit(item)
-            continue
-        pending, outcome = item
-        running.discard(pending)
-        run.land(pending, outcome.get())
-    if run.failure is not None:
-        raise run.failure
+class _Driver:
+    def __init__(self, run: Run, outbox: deque[Event], caller: Caller) -> None:
+        self.run = run
+        self.tools = run.state.plan.tools
+        self.outbox = outbox
+        self.caller = caller
+        self.sender = Sender(run.wire(), caller, outbox)
+        if run.stream and run.eager and any(made.read_only for made in self.tools.values()):
+            self.sender.on_read = self.start_early
 
+    def call_model(self, request: Any) -> Generator[Event, None, None]:
+        wire = self.sender.wire
+        wire.step = self.run.state.tally.steps + 1
+        request.stream = self.run.stream
+        reply = yield from perform(self.run.model.flow(request), self.sender)
+        wire.tell_whole(reply)
+        self.run.land_reply(reply)
 
-def _told(queue: SimpleQueue[Any], pending: Pending, work: Callable[[], ToolResult]) -> None:
-    queue.put((pending, outcome_of(work)))
+    def start_early(self, effect: Send) -> None:
+        for pending in self.run.startable_early(effect.reader.sealed_calls()) if effect.reader.sealed else ():
+            self.start(pending, early=True)
 
+    def start(self, pending: Pending, *, early: bool = False) -> None:
+        begun, context = self.run.begin(pending, self.caller.told.put, early=early)
 
-def _call(
-    run: Run, pending: Pending, progress: Callable[[ToolProgress], None] | None, loop: LoopThread
-) -> Callable[[], ToolResult]:
-    context = run.start(pending, progress)
-    return partial(perform, call_steps(run.state.plan.tools, pending, context), partial(_invoke, loop=loop))
+        def work() -> None:
+            begun.outcome = outcome_of(partial(self.call, pending, context))
+            self.caller.told.put(begun)
 
+        threads.submit(work)
 
-def _needs_thread(tools: Mapping[str, Tool], pending: Pending) -> bool:
-    made = tools.get(pending.call.name)
-    return made is not None and made.needs_thread
+    def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
+        """A call's result, waited for in this thread."""
+        return last_of(perform(call_steps(self.tools, pending, context), self.invoke))
 
+    def run_tools(self, calls: tuple[Pending, ...]) -> Generator[Event, None, None]:
+        """Run calls, those together that may; each result lands when it is there."""
+        run, told = self.run, self.caller.told
+        waiting = [pending for pending in calls if pending not in run.begun]
+        for begun in list(run.begun.values()):
+            if begun.outcome is not None:  # it was done before its reply was whole
+                run.land(begun.pending, begun.outcome.get())
+        while (waiting and run.failure is None) or run.begun:
+            batch = startable(waiting, run.begun, self.tools) if run.failure is None else []
+            for pending in batch:
+                waiting.remove(pending)
+            if len(batch) == 1 and not run.begun and not self.needs_thread(batch[0]):
+                yield from self.run_here(batch[0])
+                continue
+            for pending in batch:
+                self.start(pending)
+            yield from drained(self.outbox)
+            item = told.get()
+            if item is None:
+                raise Cancelled("the run was cancelled while its tools ran")
+            if isinstance(item, ToolProgress):
+                if run.emit is not None:
+                    run.emit(item)
+            elif item.pending in run.begun:
+                run.land(item.pending, cast("Outcome", item.outcome).get())
+            yield from drained(self.outbox)
+        if run.failure is not None:
+            raise run.failure
 
-def _invoke(invoke: Invoke, *, loop: LoopThread) -> Any:
-    if not invoke.tool.needs_thread:
-        return invoke.run_sync()
-    outcomes: SimpleQueue[Outcome] = SimpleQueue()
-    if invoke.tool.is_async:
-        cancel = loop.submit(invoke.run, outcomes.put)
-    else:
-        cancel = invoke.context.cancel
-        threads.submit(lambda: outcomes.put(outcome_of(invoke.run_sync)))
-    try:
-        return outcomes.get(timeout=invoke.context.allowed_s).get()
-    except Empty:
-        cancel()
-        invoke.context.cancel()
-        raise TookTooLong(f"it took longer than {invoke.context.allowed_s:g} seconds") from None
-    except BaseException:
-        cancel()
-        raise
+    def run_here(self, pending: Pending) -> Generator[Event, None, None]:
+        """Run a call in the caller's thread."""
+        _, context = self.run.begin(pending, self.run.emit)
+        yield from drained(self.outbox)
+        result = yield from perform(call_steps(self.tools, pending, context), self.invoke)
+        self.run.land(pending, result)
+
+    def needs_thread(self, pending: Pending) -> bool:
+        made = self.tools.get(pending.call.name)
+        return made is not None and made.needs_thread
+
+    def invoke(self, invoke: Invoke) -> Generator[Event, None, Any]:
+        """What a tool's function gives."""
+        context = invoke.context
+        if not invoke.tool.needs_thread:
+            values = unfold(invoke.start())
+            while True:
+                try:
+                    context.progress(next(values))
+                except StopIteration as stop:
+                    return stop.value
+                yield from drained(self.outbox)
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        if invoke.tool.is_async:
+            cancel = self.caller.loop.submit(invoke.run, outcomes.put)
+        else:
+            cancel = context.cancel
+            threads.submit(lambda: outcomes.put(outcome_of(invoke.run_sync)))
+        try:
+            return outcomes.get(timeout=context.allowed_s).get()
+        except Empty:
+            cancel()
+            context.cancel()
+            raise TookTooLong(f"it took longer than {context.allowed_s:g} seconds") from None
+        except BaseException:
+            cancel()
+            raise

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from anyio import Event as Signal
 from anyio import create_task_group, move_on_after
 
 from agentkit._http import HttpRequest
-from agentkit.calling import hopper, threads
+from agentkit.calling import Outcome, hopper, threads
 from agentkit.errors import AgentKitError, EndpointError
-from agentkit.flow import Again, FlowEffect, Open, Send
-from agentkit.loop import CallModel, Finished, RunTools, Tell, decide
-from agentkit.tools import Invoke, TookTooLong, call_steps, startable
+from agentkit.flow import Again, FlowEffect, Open, Say, Send
+from agentkit.loop import CallModel, Finished, RunTools, Tell
+from agentkit.run import Begun, Pulse, Run, Wire
+from agentkit.tools import Context, Invoke, TookTooLong, call_steps, startable
 from agentkit.transcript import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from anyio.abc import TaskGroup
 
+    from agentkit.chat.request import Request
     from agentkit.messages import Reply, ToolResult
-    from agentkit.run import Run, Wire
 
 R = TypeVar("R")
+Pace = Callable[[], Awaitable[None]]
 
 
 async def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Awaitable[Any]]) -> R:
@@ -31,7 +36,7 @@ async def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Awaitab
         while True:
             try:
                 outcome = await handle(effect)
-            except Exception as error:  # the flow lets out what it does not handle
+            except Exception as error:
                 effect = steps.throw(error)
             else:
                 effect = steps.send(outcome)
@@ -43,96 +48,87 @@ async def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Awaitab
 
 
 class Sender:
-    """Performs a model's effects."""
+    """Performs a model's effects. `pace` holds it up while whoever listens is far behind."""
 
-    __slots__ = ("wire",)
+    __slots__ = ("on_read", "pace", "wire")
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, pace: Pace | None = None) -> None:
         self.wire = wire
+        self.pace = pace
+        self.on_read: Callable[[Send], None] | None = None
 
     async def __call__(self, effect: FlowEffect) -> Reply | None:
         """The outcome of an effect."""
         match effect:
             case Send():
                 return await self.send(effect)
-            case Open():
-                await effect.endpoint.open()
+            case Say(deltas):
+                self.wire.tell(deltas)
+            case Open(endpoint):
+                await endpoint.open()
             case Again():
                 await self.wire.clock.wait(self.wire.wait_s(effect))
         return None
 
     async def send(self, effect: Send) -> Reply:
         """Send a request and read its reply."""
+        wire, reader = self.wire, effect.reader
         address = await effect.endpoint.address()
-        http = await effect.endpoint.http()
-        reader, emit = effect.reader, self.wire.emit
-        exchange = self.wire.begin(effect, address)
-        request = HttpRequest(address.url, [*address.headers, *effect.headers], bytes(effect.body))
+        headers = address.headers if not effect.headers else [*address.plain, *effect.headers]
+        request = HttpRequest(address.url, headers, bytes(effect.body))
+        http, deadline = await effect.endpoint.http(), wire.deadline(effect)
+        exchange = wire.begin(effect, address)
         try:
-            async with http.open(request, effect.timeouts, self.wire.time_left()) as response:
+            async with http.open(request, effect.timeouts, deadline) as response:
                 exchange.status, exchange.response_headers = response.status, response.headers
-                reader.start(response.status, response.headers)
+                reader.start(response.status, response.headers, now=exchange.started_at)
+                pulse = Pulse(effect)
                 async for piece in response.pieces():
-                    for delta in reader.feed(piece):
-                        if emit is not None:
-                            emit(delta)
+                    wire.tell(reader.feed(piece))
+                    if self.on_read is not None:
+                        self.on_read(effect)
+                    if self.pace is not None:
+                        await self.pace()
                     if reader.done:
                         break
+                    pulse.beat()
+                wire.tell(reader.finish())
                 return reader.end()
         except EndpointError as error:
-            self.wire.fail(effect, exchange, error, address.key)
+            wire.fail(effect, exchange, error, address.key)
             raise
         finally:
-            self.wire.end(effect, exchange, address.key)
+            wire.end(effect, exchange, address.key)
 
 
-async def drive(run: Run) -> None:
-    """Do what a run's state asks for until it is finished."""
-    send = Sender(run.wire())
+async def drive(run: Run, pace: Pace | None = None) -> None:
+    """Do what a run's state asks for until it is finished. `pace` is awaited after each piece of a stream and step."""
     try:
-        while not isinstance(step := decide(run.state, run.clock.monotonic()), Finished):
-            match step:
-                case RunTools(calls):
-                    await _run_tools(run, calls)
-                case CallModel(request):
-                    run.land_reply(await perform(run.model.flow(request), send))
-                case Tell():
-                    run.tell(step)
-    except AgentKitError as error:
-        run.fail(error)
+        async with AsyncExitStack() as stack:
+            driver = _Driver(run, pace)
+            if driver.may_start_early:
+                driver.early_group = await stack.enter_async_context(create_task_group())
+            try:
+                await driver.loop()
+            finally:
+                if driver.early_group is not None:
+                    driver.early_group.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:
+        error = _first(errors)
+        _end(run, error)
+        raise error from error.__cause__
+    except BaseException as error:
+        _end(run, error)
         raise
     finally:
         run.abandon()
 
 
-async def _run_tools(run: Run, calls: tuple[Pending, ...]) -> None:
-    if len(calls) == 1:
-        run.land(calls[0], await _call(run, calls[0]))
+def _end(run: Run, error: BaseException) -> None:
+    if isinstance(error, AgentKitError):
+        run.fail(error)
     else:
-        await _run_together(run, calls)
-    if run.failure is not None:
-        raise run.failure
-
-
-async def _run_together(run: Run, calls: tuple[Pending, ...]) -> None:
-    waiting, running = list(calls), set[Pending]()
-
-    def begin() -> None:
-        for pending in startable(waiting, running, run.state.plan.tools) if run.failure is None else ():
-            waiting.remove(pending)
-            running.add(pending)
-            group.start_soon(finish, pending)
-
-    async def finish(pending: Pending) -> None:
-        run.land(pending, await _call(run, pending))
-        running.discard(pending)
-        begin()
-
-    try:
-        async with create_task_group() as group:
-            begin()
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        run.answer_cancelled()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -142,11 +138,87 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return first
 
 
-async def _call(run: Run, pending: Pending) -> ToolResult:
-    emit, made = run.emit, run.state.plan.tools.get(pending.call.name)
-    if emit is not None and made is not None and not made.is_async:
-        emit = partial(hopper(), emit)  # it comes from the tool's thread
-    return await perform(call_steps(run.state.plan.tools, pending, run.start(pending, emit)), _invoke)
+class _Driver:
+    def __init__(self, run: Run, pace: Pace | None) -> None:
+        self.run = run
+        self.pace = pace
+        self.tools = run.state.plan.tools
+        self.sender = Sender(run.wire(), pace)
+        self.early_group: TaskGroup | None = None
+        self.landed: Signal | None = None
+        self.may_start_early = run.stream and run.eager and any(made.read_only for made in self.tools.values())
+        if self.may_start_early:
+            self.sender.on_read = self.start_early
+
+    async def loop(self) -> None:
+        run = self.run
+        while not isinstance(step := run.next(), Finished):
+            match step:
+                case RunTools(calls):
+                    await self.run_tools(calls)
+                case CallModel(request):
+                    await self.call_model(request)
+                case Tell():
+                    run.tell(step)
+            if self.pace is not None:
+                await self.pace()
+
+    async def call_model(self, request: Request) -> None:
+        wire = self.sender.wire
+        wire.step = self.run.state.tally.steps + 1
+        request.stream = self.run.stream
+        reply = await perform(self.run.model.flow(request), self.sender)
+        wire.tell_whole(reply)
+        self.run.land_reply(reply)
+
+    def start_early(self, effect: Send) -> None:
+        for pending in self.run.startable_early(effect.reader.sealed_calls()) if effect.reader.sealed else ():
+            self.start(pending, cast("TaskGroup", self.early_group), early=True)
+
+    def start(self, pending: Pending, group: TaskGroup, *, early: bool = False) -> None:
+        begun, context = self.run.begin(pending, self.progress(pending), early=early)
+        group.start_soon(self.finish, begun, context)
+
+    async def finish(self, begun: Begun, context: Context[Any]) -> None:
+        begun.outcome = Outcome(await self.call(begun.pending, context))
+        if self.landed is not None:
+            self.landed.set()
+
+    async def run_tools(self, calls: tuple[Pending, ...]) -> None:
+        """Run calls, those together that may; each result lands when it is there."""
+        run = self.run
+        if len(calls) == 1 and not run.begun:
+            _, context = run.begin(calls[0], self.progress(calls[0]))
+            run.land(calls[0], await self.call(calls[0], context))
+        else:
+            async with create_task_group() as group:
+                await self.run_together(calls, group)
+        if run.failure is not None:
+            raise run.failure
+
+    async def run_together(self, calls: tuple[Pending, ...], group: TaskGroup) -> None:
+        run = self.run
+        waiting = [pending for pending in calls if pending not in run.begun]
+        while (waiting and run.failure is None) or run.begun:
+            self.landed = Signal()
+            for pending in startable(waiting, run.begun, self.tools) if run.failure is None else ():
+                waiting.remove(pending)
+                self.start(pending, group)
+            done = [begun for begun in run.begun.values() if begun.outcome is not None]
+            for begun in done:
+                run.land(begun.pending, cast("Outcome", begun.outcome).get())
+            if not done:
+                await self.landed.wait()
+        self.landed = None
+
+    def progress(self, pending: Pending) -> Callable[[Any], None] | None:
+        made, emit = self.tools.get(pending.call.name), self.run.emit
+        if emit is None or made is None or made.is_async:
+            return emit
+        return partial(hopper(), emit)  # it comes from the tool's thread
+
+    async def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
+        return await perform(call_steps(self.tools, pending, context), _invoke)
 
 
 async def _invoke(invoke: Invoke) -> Any:

@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 from anyio.lowlevel import RunVar
 
-from agentkit._http import AsyncHttp, SyncHttp
+from agentkit._http import AsyncHttp, RawHeaders, SyncHttp, raw_headers
 from agentkit.calling import threads
 from agentkit.chat.exchange import HIDDEN
 from agentkit.errors import AuthenticationError, UsageError
@@ -40,10 +40,11 @@ gate: Final = _Gate()
 
 @dataclass(slots=True, eq=False)
 class Address:
-    """Where a request goes: `headers` as sent, `shown` the same without the key."""
+    """Where a request goes: `plain` are its headers, `headers` the same made ready to be sent, `shown` without the key."""
 
     url: str
-    headers: list[tuple[str, str]]
+    headers: RawHeaders
+    plain: list[tuple[str, str]]
     shown: list[tuple[str, str]]
     key: str | None
 
@@ -141,7 +142,7 @@ class Endpoint:
             _check_key(key, self.dialect)
             headers += self.dialect.key_headers(key).items()
             shown += self.dialect.key_headers(HIDDEN).items()
-        self._address = Address(base_url + "/chat/completions", headers, shown, key)
+        self._address = Address(base_url + "/chat/completions", raw_headers(headers), headers, shown, key)
         return self._address
 
     def http_sync(self) -> SyncHttp:

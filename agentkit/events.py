@@ -78,6 +78,22 @@ class Retrying:
 
 
 @dataclass(slots=True)
+class Restarted:
+    """The stream of the reply broke, and the reply begins anew: what was told of it so far does not count."""
+
+    error: EndpointError
+    step: int = 0
+
+
+@dataclass(slots=True)
+class ToolDropped:
+    """A call that had started before its reply was whole did not come in the end; its result is not used."""
+
+    call: ToolCall
+    step: int = 0
+
+
+@dataclass(slots=True)
 class StepFinished:
     """The model's reply is whole and in the transcript."""
 
@@ -94,4 +110,6 @@ class RunFinished:
 
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
-Event: TypeAlias = Delta | ToolStarted | ToolProgress | ToolFinished | Retrying | StepFinished | RunFinished
+Event: TypeAlias = (
+    Delta | ToolStarted | ToolProgress | ToolFinished | ToolDropped | Retrying | Restarted | StepFinished | RunFinished
+)

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentkit.chat.reader import ReplyReader
     from agentkit.chat.request import Body, Request
     from agentkit.endpoint import Endpoint
     from agentkit.errors import EndpointError
+    from agentkit.events import Delta
     from agentkit.messages import Reply
     from agentkit.policy import Retries, Timeouts
 
@@ -30,6 +33,7 @@ class Send:
     reader: ReplyReader
     timeouts: Timeouts
     headers: tuple[tuple[str, str], ...] = ()
+    attempt: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -41,14 +45,22 @@ class Open:
 
 @dataclass(slots=True, eq=False)
 class Again:
-    """Wait before the same request goes out again; the outcome is None, or the error if it is not to be repeated."""
+    """Wait before the same request goes out again. The error is raised if it is not to be repeated."""
 
     error: EndpointError
     attempt: int
     retries: Retries
+    total_s: float | None = None
 
 
-FlowEffect: TypeAlias = Open | Send | Again
+@dataclass(slots=True, eq=False)
+class Say:
+    """Tell whoever listens these pieces of the reply; a model that sends no request of its own streams by them."""
+
+    deltas: Sequence[Delta]
+
+
+FlowEffect: TypeAlias = Open | Send | Again | Say
 Steps: TypeAlias = Generator[FlowEffect, Any, R]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
 from agentkit._json import is_object
-from agentkit.calling import LoopThread
 from agentkit.chat import jsonmode
 from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
 from agentkit.chat.reader import ReplyReader
@@ -22,10 +22,12 @@ from agentkit.flow import Again, Open, Send, Steps, send
 from agentkit.messages import Message, Reply, ToolSpec, user
 from agentkit.policy import Retries, Timeouts
 from agentkit.run import Wire
+from agentkit.streams import ReplyStream, ReplyStreamSync, Stream
 from agentkit.tools import as_tool
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
+    from agentkit.events import Event
     from tenacity.retry import RetryBaseT
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
@@ -58,11 +60,9 @@ class Model:
             UsageError: the messages, tools or settings cannot be sent.
             EndpointError: the endpoint failed.
         """
-        loop = LoopThread()
-        try:
-            return drive.perform(self.flow(_asked(messages, tools, settings)), drive.Sender(Wire(clock.get()), loop))
-        finally:
-            loop.close()
+        return drive.last_of(
+            self._replying(_asked(messages, tools, settings), Wire(clock.get()), drive.Caller(), deque())
+        )
 
     async def reply(
         self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
@@ -70,6 +70,39 @@ class Model:
         """The same, awaited."""
         flow = self.flow(_asked(messages, tools, settings))
         return await drive_async.perform(flow, drive_async.Sender(Wire(clock.get())))
+
+    def stream_sync(
+        self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
+    ) -> ReplyStreamSync:
+        """The reply's pieces as they come: `with model.stream_sync(…) as stream: for event in stream`, then `.reply`."""
+        outbox: deque[Event] = deque()
+        caller, asked = drive.Caller(), _asked(messages, tools, settings).with_(stream=True)
+        return ReplyStreamSync(self._replying(asked, Wire(clock.get(), emit=outbox.append), caller, outbox), caller)
+
+    def stream(
+        self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
+    ) -> ReplyStream:
+        """The same, async: `async with model.stream(…) as stream: async for event in stream`, then `.reply`."""
+        asked = _asked(messages, tools, settings).with_(stream=True)
+
+        async def work(stream: Stream[Reply]) -> Reply:
+            wire = Wire(clock.get(), emit=stream.tell)
+            reply = await drive_async.perform(self.flow(asked), drive_async.Sender(wire, stream.pace))
+            wire.tell_whole(reply)
+            return reply
+
+        return ReplyStream(work)
+
+    def _replying(
+        self, asked: Request, wire: Wire, caller: drive.Caller, outbox: deque[Event]
+    ) -> Generator[Event, None, Reply]:
+        try:
+            reply = yield from drive.perform(self.flow(asked), drive.Sender(wire, caller, outbox))
+            wire.tell_whole(reply)
+            yield from drive.drained(outbox)
+        finally:
+            caller.loop.close()
+        return reply
 
 
 def _asked(messages: Messages, tools: Iterable[object], settings: Settings | Mapping[str, Any] | None) -> Request:
@@ -167,14 +200,15 @@ class ChatModel(Model):
         attempt = 0
         while True:
             attempt += 1
+            reader = ReplyReader() if form is None else form.Reader()
             try:
-                reply = yield from send(Send(endpoint, body, ReplyReader(), self.timeouts, headers))
+                reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt))
             except EndpointError as error:
                 failure = error
             else:
                 reply.source = endpoint.source
                 return reply if form is None else form.lifted(reply, asked)
-            yield Again(failure, attempt, self.retries)
+            yield Again(failure, attempt, self.retries, self.timeouts.total_s)
 
     def __repr__(self) -> str:
         return f"ChatModel({self.name!r}, {self.endpoint!r})"

@@ -3,35 +3,87 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.chat.exchange import HIDDEN, Exchange
-from agentkit.errors import AgentKitError, EndpointError, LimitReached, ToolFailed
-from agentkit.events import Event, Retrying, StepFinished, ToolFinished, ToolProgress, ToolStarted
+from agentkit.chat.stream import deltas_of
+from agentkit.errors import AgentKitError, Cancelled, EndpointError, LimitReached, TimedOut, ToolFailed
+from agentkit.events import (
+    Delta,
+    Event,
+    Restarted,
+    Retrying,
+    StepFinished,
+    ToolDropped,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
+from agentkit.loop import Effect, Finished, Tell, decide
+from agentkit.messages import ToolCall, ToolResult
 from agentkit.policy import next_wait
-from agentkit.tools import CancelFlag, Context
+from agentkit.tools import CancelFlag, Context, early_calls
 from agentkit.transcript import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agentkit.calling import Outcome
     from agentkit.clock import Clock
     from agentkit.endpoint import Address
     from agentkit.flow import Again, Send, SupportsFlow
-    from agentkit.loop import Tell
-    from agentkit.messages import Reply, ToolResult
+    from agentkit.messages import Content, Reply
     from agentkit.state import State
 
 log: Final = logging.getLogger("agentkit")
 OnToolError = Literal["tell", "raise"]
+CANCELLED: Final = "This call was cancelled before it had a result."
+
+
+class Pulse:
+    """Whether an answer still gets on: comments that keep a line alive do not keep a request alive."""
+
+    __slots__ = ("_at", "_effect", "_progress")
+
+    def __init__(self, effect: Send) -> None:
+        self._effect = effect
+        self._progress = effect.reader.progress
+        self._at = time.monotonic()
+
+    def beat(self) -> None:
+        """To be called after each piece. Raises TimedOut if for too long none has brought anything."""
+        progress, now = self._effect.reader.progress, time.monotonic()
+        if progress != self._progress:
+            self._progress, self._at = progress, now
+            return
+        timeouts = self._effect.timeouts
+        limit = timeouts.read_s if progress else timeouts.first_byte_s
+        if limit is not None and now - self._at > limit:
+            raise TimedOut(
+                f"{self._effect.endpoint.source} kept the line open for {limit:g} s and sent nothing of the answer",
+                retryable=True,
+            )
 
 
 class Wire:
     """What sending takes besides the waiting: exchanges kept, events told, time left, retries counted."""
 
-    __slots__ = ("clock", "emit", "exchanges", "time_left", "waited_s")
+    __slots__ = (
+        "_first_at",
+        "_told",
+        "clock",
+        "emit",
+        "exchanges",
+        "resume_stream",
+        "step",
+        "time_left",
+        "waited_s",
+    )
 
     def __init__(
         self,
@@ -40,19 +92,49 @@ class Wire:
         emit: Callable[[Event], None] | None = None,
         exchanges: list[Exchange] | None = None,
         time_left: Callable[[], float | None] = lambda: None,
+        resume_stream: bool = False,
     ) -> None:
         self.clock = clock
         self.emit = emit
         self.exchanges = exchanges
         self.time_left = time_left
+        self.resume_stream = resume_stream
+        self.step = 0
         self.waited_s = 0.0
+        self._told = False
+        self._first_at = 0.0
 
     def begin(self, effect: Send, address: Address) -> Exchange:
         """Note that a request goes out."""
+        if effect.attempt == 1:
+            self._first_at = time.monotonic()
         exchange = Exchange(address.url, (*address.shown, *effect.headers), effect.body, started_at=self.clock.now())
         if self.exchanges is not None:
             self.exchanges.append(exchange)
         return exchange
+
+    def deadline(self, effect: Send) -> float | None:
+        """When the request has to be over, on time.monotonic(), its earlier attempts included."""
+        ends: list[float] = []
+        if (left := self.time_left()) is not None:
+            ends.append(time.monotonic() + left)
+        if effect.timeouts.total_s is not None:
+            ends.append(self._first_at + effect.timeouts.total_s)
+        return min(ends, default=None)
+
+    def tell(self, deltas: Sequence[Delta]) -> None:
+        """Tell pieces of the reply."""
+        if deltas and self.emit is not None:
+            self._told = True
+            for delta in deltas:
+                delta.step = self.step
+                self.emit(delta)
+
+    def tell_whole(self, reply: Reply) -> None:
+        """Tell a reply of which nothing was told on the way."""
+        if not self._told:
+            self.tell(deltas_of(reply))
+        self._told = False
 
     def end(self, effect: Send, exchange: Exchange, key: str | None) -> None:
         """Note what came back."""
@@ -73,31 +155,53 @@ class Wire:
 
     def wait_s(self, effect: Again) -> float:
         """How long to wait before the next attempt. Raises the error if there is none."""
-        left = self.time_left()
+        error = effect.error
+        if self._told and not self.resume_stream:
+            raise error  # what was told cannot be taken back
         wait = next_wait(
             effect.retries,
-            effect.error,
+            error,
             effect.attempt,
             waited_s=self.waited_s,
             chance=self.clock.chance(),
+            elapsed_s=time.monotonic() - self._first_at,
+            left_s=None if effect.total_s is None else self._first_at + effect.total_s - time.monotonic(),
         )
         if wait is None:
-            raise effect.error
+            raise error
+        left = self.time_left()
         if left is not None and wait >= left:
             raise LimitReached(
                 f"the run's time limit leaves {left:.1f} s, and the endpoint has to be asked again in {wait:.1f} s: "
-                f"{effect.error}",
+                f"{error}",
                 limit="seconds",
-            ) from effect.error
+            ) from error
         self.waited_s += wait
-        log.info("asked again in %.1f s (attempt %d failed): %s", wait, effect.attempt, effect.error)
+        log.info("asked again in %.1f s (attempt %d failed): %s", wait, effect.attempt, error)
         if self.emit is not None:
-            self.emit(Retrying(effect.error, effect.attempt, wait))
+            self.emit(Retrying(error, effect.attempt, wait, self.step))
+            if self._told:
+                self.emit(Restarted(error, self.step))
+        self._told = False
         return wait
 
 
 def _without(key: str, value: Any) -> Any:
     return value.replace(key, HIDDEN) if isinstance(value, str) else value
+
+
+@dataclass(slots=True, eq=False)
+class Begun:
+    """A call whose function runs, or has run: `outcome` is its ToolResult or what was raised."""
+
+    pending: Pending
+    flag: CancelFlag
+    at: float
+    outcome: Outcome | None = None
+
+    def matches(self, call: ToolCall) -> bool:
+        """Whether it is that call, whatever ids they have."""
+        return (self.pending.call.name, self.pending.call.arguments) == (call.name, call.arguments)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,41 +215,68 @@ class Run:
     emit: Callable[[Event], None] | None = None
     on_tool_error: OnToolError = "tell"
     exchanges: list[Exchange] | None = None
+    stream: bool = False
+    eager: bool = True
+    resume_stream: bool = False
     failure: ToolFailed | None = None
-    flags: dict[Pending, CancelFlag] = field(default_factory=dict[Pending, CancelFlag])
+    cancelled: bool = False
+    early: list[Begun] = field(default_factory=list[Begun])
+    begun: dict[Pending, Begun] = field(default_factory=dict[Pending, Begun])
+    inbox: deque[Content] = field(default_factory=deque[Any])
 
     def wire(self) -> Wire:
         """What the run's requests are sent with."""
-        return Wire(self.clock, emit=self.emit, exchanges=self.exchanges, time_left=self.time_left)
+        return Wire(
+            self.clock,
+            emit=self.emit,
+            exchanges=self.exchanges,
+            time_left=self.time_left,
+            resume_stream=self.resume_stream,
+        )
+
+    def next(self) -> Effect | Finished:
+        """What to do next. Messages that were sent to the run come in before it."""
+        if self.cancelled:
+            raise Cancelled("the run was cancelled")
+        while self.inbox:
+            self.state.say(self.inbox.popleft(), at=self.clock.now(), now=self.clock.monotonic())
+        return decide(self.state, self.clock.monotonic())
 
     def time_left(self) -> float | None:
         """Seconds until the run's time limit, or None."""
         return self.state.time_left(self.clock.monotonic())
 
-    def start(self, pending: Pending, progress: Callable[[ToolProgress], None] | None) -> Context[Any]:
-        """Record that a call starts; what its tool may know of the run."""
+    def begin(
+        self, pending: Pending, progress: Callable[[ToolProgress], None] | None, *, early: bool = False
+    ) -> tuple[Begun, Context[Any]]:
+        """Record that a call starts; and what its tool may know of the run."""
         made = self.state.plan.tools.get(pending.call.name)
         limits = [s for s in (None if made is None else made.timeout_s, self.time_left()) if s is not None]
         allowed_s = min(limits, default=None)
-        flag = self.flags[pending] = CancelFlag()
-        step = self.state.transcript.entries[pending.entry].step
-        self.state.start(pending, at=self.clock.now())
+        begun = Begun(pending, CancelFlag(), self.clock.now())
+        if early:
+            self.early.append(begun)
+            step = self.state.tally.steps + 1
+        else:
+            self.begun[pending] = begun
+            step = self.state.transcript.entries[pending.entry].step
+            self.state.start(pending, at=begun.at)
         if self.emit is not None:
             self.emit(ToolStarted(pending.call, step))
-        return Context(
+        return begun, Context(
             self.deps,
             pending.call,
             idempotency_key=pending.key,
             step=step,
             deadline=None if allowed_s is None else self.clock.monotonic() + allowed_s,
             allowed_s=allowed_s,
-            flag=flag,
+            flag=begun.flag,
             progress=None if progress is None else lambda value: progress(ToolProgress(pending.call, value, step)),
         )
 
     def land(self, pending: Pending, result: ToolResult) -> None:
         """Record a call's result, and keep the error that shall end the run."""
-        self.flags.pop(pending, None)
+        self.begun.pop(pending, None)
         self.state.land(pending, result, now=self.clock.monotonic())
         if result.raised is not None:
             log.warning("tool %s failed: %s", pending.call.name, result.error)
@@ -157,11 +288,38 @@ class Run:
         if self.emit is not None:
             self.emit(ToolFinished(pending.call, result, self.state.transcript.entries[pending.entry].step))
 
+    def startable_early(self, sealed: Sequence[ToolCall]) -> list[Pending]:
+        """Which calls of the reply that is being read may start now and have not."""
+        entry = len(self.state.transcript)
+        taken = list(self.early)
+        start: list[Pending] = []
+        for position, call in enumerate(early_calls(sealed, self.state.plan.tools)):
+            known = next((begun for begun in taken if begun.matches(call)), None)
+            if known is not None:
+                taken.remove(known)
+            elif self.state.allows(len(self.early) + len(start) + 1):
+                start.append(Pending(entry, position, call, f"{self.state.run}:{entry}:{position}"))
+            else:
+                break
+        return start
+
     def land_reply(self, reply: Reply) -> None:
-        """Record the model's reply."""
+        """Record the model's reply; what was started early finds its call, or is dropped."""
         self.state.land_reply(reply, source=reply.source, at=self.clock.now(), now=self.clock.monotonic())
         if self.emit is not None:
             self.emit(StepFinished(reply, self.state.tally.steps))
+        for pending in self.state.transcript.pending if self.early else ():
+            begun = next((begun for begun in self.early if begun.matches(pending.call)), None)
+            if begun is not None:
+                self.early.remove(begun)
+                begun.pending = pending
+                self.begun[pending] = begun
+                self.state.start(pending, at=begun.at)
+        for begun in self.early:
+            begun.flag.is_set = True
+            if self.emit is not None:
+                self.emit(ToolDropped(begun.pending.call, self.state.tally.steps))
+        self.early.clear()
 
     def tell(self, effect: Tell) -> None:
         """Record a message of the loop."""
@@ -169,9 +327,18 @@ class Run:
 
     def abandon(self) -> None:
         """Tell the functions that still run that nobody waits for them."""
-        for flag in self.flags.values():
-            flag.is_set = True
+        for begun in (*self.begun.values(), *self.early):
+            begun.flag.is_set = True
 
     def fail(self, error: AgentKitError) -> None:
         """Give an error that ends the run the transcript, with all that was done."""
+        if isinstance(error, Cancelled):
+            self.answer_cancelled()
         error.transcript = self.state.transcript
+
+    def answer_cancelled(self) -> None:
+        """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""
+        self.cancelled = True
+        self.abandon()
+        for pending in self.state.transcript.pending:
+            self.land(pending, ToolResult(CANCELLED, "cancelled"))

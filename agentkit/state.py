@@ -56,25 +56,32 @@ class Tally:
 
     def add(self, entry: Entry) -> None:
         """Count a new entry."""
+        self.recall(entry)
         self.elapsed_s = max(self.elapsed_s, entry.elapsed_s)
+        self.tool_calls += sum(_ran(record.result) for record in entry.calls)
         if entry.author == "model":
             self.steps += 1
             if entry.usage is not None:
                 self.usage += entry.usage
-            if entry.calls:
-                self.called.update(record.call.name for record in entry.calls)
-            else:
+            if not entry.calls:
                 self.streaks = {}
         elif entry.author == "loop" and not self.streaks:
             self.faults += 1
 
+    def recall(self, entry: Entry) -> None:
+        """Note which tools were called since the last question."""
+        if entry.author == "caller" and entry.message.role == "user" and not self.steps:
+            self.called = set()
+        self.called.update(record.call.name for record in entry.calls)
+
+    def land(self, entry: Entry, result: ToolResult) -> None:
+        """Count a result that landed in an entry."""
+        self.elapsed_s = max(self.elapsed_s, entry.elapsed_s)
+        self.tool_calls += _ran(result)
+
     def settle(self, entry: Entry, tools: Mapping[str, Tool]) -> None:
         """Count an entry whose calls all have their results."""
-        self.elapsed_s = max(self.elapsed_s, entry.elapsed_s)
-        results = [record.result for record in entry.calls if record.result is not None]
-        ran = sum(result.status != "not_run" for result in results)
-        self.tool_calls += ran
-        self.faults = 0 if ran else self.faults + 1
+        self.faults = 0 if any(_ran(record.result) for record in entry.calls) else self.faults + 1
         repeats: dict[tuple[str, str, str], int] = {}
         for record in entry.calls:
             tool = tools.get(record.call.name)
@@ -131,10 +138,7 @@ class State:
             self._open[pending.entry] = self._open.get(pending.entry, 0) + 1
         for index, entry in enumerate(self.transcript.entries):
             if not entry.run:
-                # a plain list cannot tell its runs apart: what was called since the last question counts as called
-                self.tally.called = {c.call.name for c in entry.calls} | (
-                    set() if entry.message.role == "user" else self.tally.called
-                )
+                self.tally.recall(entry)  # a plain list cannot tell its runs apart
             if entry.run == self.run:
                 self.tally.add(entry)
                 if entry.calls and index not in self._open:
@@ -171,6 +175,11 @@ class State:
         else:
             _check("steps", limits.steps, tally.steps)
             _check("tokens", limits.tokens, tally.tokens)
+
+    def allows(self, calls: int) -> bool:
+        """Whether so many more calls are within the limit."""
+        limit = self.plan.limits.tool_calls
+        return limit is None or self.tally.tool_calls + calls <= limit
 
     def time_left(self, now: float) -> float | None:
         """Seconds until `Limits(seconds=…)` is reached, or None."""
@@ -214,18 +223,30 @@ class State:
     def land(self, pending: Pending, result: ToolResult, *, now: float) -> None:
         """Record a call's result."""
         self.transcript.land(pending, result, elapsed_s=self.elapsed(now))
+        entry = self.transcript.entries[pending.entry]
         self._open[pending.entry] -= 1
+        if entry.run == self.run:
+            self.tally.land(entry, result)
         if not self._open[pending.entry]:
             del self._open[pending.entry]
-            entry = self.transcript.entries[pending.entry]
             if entry.run == self.run:
                 self.tally.settle(entry, self.plan.tools)
+
+    def say(self, content: Content, *, at: float, now: float) -> None:
+        """Record a further message of the caller."""
+        entry = Entry(user(content), "caller", self.run, self.tally.steps, at, self.elapsed(now))
+        self.transcript.append(entry)
+        self.tally.add(entry)
 
     def tell(self, message: Message, *, at: float, now: float) -> None:
         """Record a message of the loop itself."""
         entry = Entry(message, "loop", self.run, self.tally.steps, at, self.elapsed(now))
         self.transcript.append(entry)
         self.tally.add(entry)
+
+
+def _ran(result: ToolResult | None) -> bool:
+    return result is not None and result.status != "not_run"
 
 
 def _check(name: str, limit: float | None, used: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 Deps = TypeVar("Deps")
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_OUTPUT_CHARS: Final = 100_000
-_NAME_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-_LONGEST_NAME: Final = 64
 
 
 class Retry(Exception):  # it is a request to the model, raised by tools
@@ -139,7 +137,6 @@ class Tool:
     ) -> None:
         described = _as_called(function)
         schema = describe(described, context=Context, name=name, description=description, localns=localns)
-        _check_name(schema.name)
         if attempts < 1 or (attempts > 1 and not retry_on):
             raise UsageError(
                 f"tool {schema.name}: attempts={attempts} needs retry_on=, the errors that are worth a retry"
@@ -269,14 +266,6 @@ def _spec(schema: FunctionSchema, *, strict: bool) -> ToolSpec:
     return ToolSpec(schema.name, schema.description, parameters, strict=strict)
 
 
-def _check_name(name: str) -> None:
-    if not name or len(name) > _LONGEST_NAME or not _NAME_LETTERS.issuperset(name):
-        raise UsageError(
-            f"tool name {name!r} cannot be sent: endpoints take letters, digits, _ and -, at most {_LONGEST_NAME}; "
-            "set another with @tool(name=…)"
-        )
-
-
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
@@ -382,6 +371,20 @@ def startable(waiting: Sequence[Pending], running: Collection[Pending], tools: M
 def _lock(pending: Pending, tools: Mapping[str, Tool]) -> bool | str:
     made = tools.get(pending.call.name)
     return made is not None and made.exclusive
+
+
+def early_calls(sealed: Sequence[ToolCall], tools: Mapping[str, Tool]) -> list[ToolCall]:
+    """Which calls of a reply that is still being read may start: the first ones, as long as they only look.
+
+    A look must not overtake a write, so the first call of another kind ends the list.
+    """
+    chosen: list[ToolCall] = []
+    for call in sealed:
+        made = find_tool(tools, call.name)
+        if made is None or not made.read_only or made.exclusive is not False:
+            break
+        chosen.append(call if made.name == call.name else replace(call, name=made.name))
+    return chosen
 
 
 def call_steps(

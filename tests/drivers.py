@@ -10,6 +10,7 @@ import trio
 
 from agentkit import Agent, Result
 from agentkit.errors import AgentKitError
+from agentkit.events import TextDelta
 
 
 def in_sync(agent: Agent[Any], prompt: Any, **args: Any) -> Result:
@@ -40,12 +41,45 @@ def in_sync_in_a_loop(agent: Agent[Any], prompt: Any, **args: Any) -> Result:
     return asyncio.run(main())
 
 
+def in_stream_sync(agent: Agent[Any], prompt: Any, **args: Any) -> Result:
+    """Streamed, in the caller's thread."""
+    with agent.stream_sync(prompt, **args) as run:
+        told = [event.text for event in run if isinstance(event, TextDelta)]
+    _same_text(told, run.result)
+    return run.result
+
+
+async def _stream(agent: Agent[Any], prompt: Any, args: dict[str, Any]) -> Result:
+    async with agent.stream(prompt, **args) as run:
+        told = [event.text async for event in run if isinstance(event, TextDelta)]
+    _same_text(told, run.result)
+    return run.result
+
+
+def _same_text(told: list[str], result: Result) -> None:
+    texts = [m["content"] or "" for m in result.new_messages if m["role"] == "assistant"]
+    assert "".join(told) == "".join(texts)
+
+
+def in_stream_asyncio(agent: Agent[Any], prompt: Any, **args: Any) -> Result:
+    """Streamed on asyncio."""
+    return asyncio.run(_stream(agent, prompt, args))
+
+
+def in_stream_trio(agent: Agent[Any], prompt: Any, **args: Any) -> Result:
+    """Streamed on trio."""
+    return trio.run(_stream, agent, prompt, args)
+
+
 Driver = Callable[..., Result]
 DRIVERS: dict[str, Driver] = {
     "sync": in_sync,
     "asyncio": in_asyncio,
     "trio": in_trio,
     "sync in a loop": in_sync_in_a_loop,
+    "stream_sync": in_stream_sync,
+    "stream on asyncio": in_stream_asyncio,
+    "stream on trio": in_stream_trio,
 }
 
 

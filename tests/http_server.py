@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from anyio.from_thread import start_blocking_portal
 
@@ -38,53 +38,57 @@ class Peer:
     """One connection, seen from the server."""
 
     def __init__(self, sock: socket.socket, server: Server) -> None:
-        self._sock = sock
-        self._server = server
-        self._buffer = b""
+        self.sock = sock
+        self.server = server
+        self._buffer = bytearray()
 
     def request(self) -> Request | None:
         """The next request, or None once the client has hung up."""
-        head = self._until(lambda: self._buffer.partition(b"\r\n\r\n")[0] if b"\r\n\r\n" in self._buffer else None)
-        if head is None:
+        if not self._until(lambda: b"\r\n\r\n" in self._buffer):
             return None
-        self._buffer = self._buffer[len(head) + 4 :]
+        head = self._take(self._buffer.index(b"\r\n\r\n") + 4)[:-4]
         line, *fields = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
         length = int(headers.get("content-length", 0))
-        body = self._until(lambda: self._buffer[:length] if len(self._buffer) >= length else None)
-        self._buffer = self._buffer[length:]
-        request = Request(line, headers, body or b"")
-        self._server.saw(request)
+        if not self._until(lambda: len(self._buffer) >= length):
+            return None
+        request = Request(line, headers, self._take(length))
+        self.server.saw(request)
         return request
 
-    def _until(self, ready: Callable[[], bytes | None]) -> bytes | None:
-        while (found := ready()) is None:
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _until(self, ready: Callable[[], bool]) -> bool:
+        while not ready():
             try:
-                data = self._sock.recv(65536)
+                data = self.sock.recv(65536)
             except OSError:
                 data = b""
             if not data:
-                return None
+                return False
             self._buffer += data
-        return found
+        return True
 
     def send(self, *pieces: bytes) -> None:
         with contextlib.suppress(OSError):
             for piece in pieces:
-                self._sock.sendall(piece)
+                self.sock.sendall(piece)
 
     def reset(self) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._sock.close()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
 
     def wait_for_hangup(self) -> None:
         """Says nothing until the client is gone."""
-        self._until(lambda: None)
+        self._until(lambda: False)
 
 
 class Server:
@@ -102,7 +106,7 @@ class Server:
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1/chat/completions"
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -148,7 +152,7 @@ class Server:
         try:
             with contextlib.suppress(OSError):
                 if self._tls is not None:
-                    peer._sock = self._tls.wrap_socket(peer._sock, server_side=True)
+                    peer.sock = self._tls.wrap_socket(peer.sock, server_side=True)
                 self._script(peer)
         finally:
             peer.close()
@@ -208,18 +212,19 @@ class Answer(NamedTuple):
 class Session:
     """A SyncHttp, or an AsyncHttp in a loop of its own, behind one interface."""
 
-    def __init__(self, http: Any, portal: Any) -> None:
+    def __init__(self, http: Any, client: Any, portal: Any) -> None:
         self.http = http
-        self._portal = portal
+        self.client = client
+        self.portal = portal
 
     def post(
         self, url: str, *, body: bytes = b"{}", headers: Any = None, limits: Limits | None = None, **options: Any
     ) -> Answer:
         request = HttpRequest(url, headers or {"authorization": "Bearer key"}, body)
-        if self._portal is None:
+        if self.portal is None:
             with self.http.open(request, limits or Limits(), **options) as response:
                 return Answer(response.status, response.headers, list(response.pieces()))
-        return self._portal.call(self._post, request, limits or Limits(), options)
+        return self.portal.call(self._post, request, limits or Limits(), options)
 
     async def _post(self, request: HttpRequest, limits: Limits, options: dict[str, Any]) -> Answer:
         async with self.http.open(request, limits, **options) as response:
@@ -230,20 +235,20 @@ class Session:
 def session(side: str, client: Any = None, **settings: Any) -> Iterator[Session]:
     """A session of one side. `client` is a module with httpx's interface: a client of its is given to the session."""
     if side == "sync":
-        own = client and client.Client(trust_env=False)
+        own = client and client.Client(trust_env=False, verify=False)
         http = SyncHttp(own, **settings)
         try:
-            yield Session(http, None)
+            yield Session(http, own, None)
         finally:
             http.close()
             if own:
                 own.close()
         return
     with start_blocking_portal(side) as portal:
-        own = client and client.AsyncClient(trust_env=False)
+        own = client and client.AsyncClient(trust_env=False, verify=False)
         async_http = AsyncHttp(own, **settings)
         try:
-            yield Session(async_http, portal)
+            yield Session(async_http, own, portal)
         finally:
             portal.call(async_http.aclose)
             if own:

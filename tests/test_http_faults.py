@@ -43,7 +43,7 @@ def reset(peer: Peer) -> None:
 def reset_in_the_body(peer: Peer) -> None:
     peer.request()
     peer.send(chunked_head(), chunk(b"one"))
-    peer._server.go.wait(0.1)
+    peer.server.go.wait(0.1)
     peer.reset()
 
 
@@ -139,8 +139,8 @@ def drip(*pieces: bytes, pause_s: float = 0.05):
     def script(peer: Peer) -> None:
         peer.request()
         peer.send(*pieces[:-1])
-        while not peer._server.go.wait(pause_s):
-            peer._sock.sendall(pieces[-1])
+        while not peer.server.go.wait(pause_s):
+            peer.sock.sendall(pieces[-1])
 
     return script
 
@@ -222,11 +222,29 @@ def test_a_kept_connection_that_dies_under_the_request_is_not_asked_twice(side):
         assert http.post(server.url).status == 200
 
 
+@pytest.mark.parametrize("side", ["sync", "asyncio", "trio"])
+def test_a_kept_connection_that_dies_before_the_request_has_left_is_replaced(side):
+    """The server never had the whole request, so it can't have worked on it."""
+
+    def script(peer: Peer) -> None:
+        if peer.request() and peer.server.connections == 1:
+            peer.send(answer())
+            peer.sock.recv(1000)
+            peer.reset()
+        else:
+            peer.send(answer(b"second"))
+
+    with Server(script) as server, session(side) as http:
+        assert http.post(server.url).body == b"hello"
+        assert http.post(server.url, body=bytes(20_000_000)).body == b"second"
+        assert len(server.requests) == 2
+
+
 @each
 def test_after_a_fault_the_next_request_goes_well(side, client):
     def script(peer: Peer) -> None:
         peer.request()
-        if peer._server.connections == 1:
+        if peer.server.connections == 1:
             peer.send(chunked_head(), chunk(b"one"))
         else:
             peer.send(answer())

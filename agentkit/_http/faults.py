@@ -61,7 +61,8 @@ def connect_failed(error: BaseException, host: str) -> ConnectionFailed:
             )
         case ssl.SSLError():
             return ConnectionFailed(
-                f"no TLS with {host} ({error.reason or error}): check that base_url should be https://", retryable=True
+                f"no TLS with {host} ({getattr(error, 'reason', None) or error}): check that base_url should be https://",
+                retryable=True,
             )
         case socket.gaierror():
             return ConnectionFailed(f"there is no host {host}: check base_url and the network", retryable=True)

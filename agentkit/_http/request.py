@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import httpx
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST: Final = re.compile(r"[^\s%\[\]]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # The sender's own business: the length of the body, the connection, and the one encoding that needs no decoding.
 _OURS: Final = frozenset({"accept-encoding", "content-length", "transfer-encoding", "connection", "keep-alive"})
@@ -20,6 +21,10 @@ _OURS: Final = frozenset({"accept-encoding", "content-length", "transfer-encodin
 
 class RawHeaders(list[tuple[bytes, bytes]]):
     """Headers that are checked and encoded; made by `raw_headers`, once for many requests."""
+
+    def __repr__(self) -> str:
+        # A value may be a key.
+        return f"RawHeaders({', '.join(name.decode('ascii') for name, _ in self)})"
 
 
 Headers = RawHeaders | Mapping[str, str] | list[tuple[str, str]]
@@ -95,13 +100,13 @@ def parse_url(url: str) -> Address:
     """
     import httpx
 
+    if re.search(r"\s", url):
+        raise UsageError(f"{_without_secrets(url)!r} holds a space or line break: a URL is like https://host/v1")
     try:
-        if re.search(r"\s", url):
-            raise ValueError("it holds a space or line break")
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError, ValueError) as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise UsageError(f"{_without_secrets(url)!r} is no URL ({error}): give one like https://host/v1") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    if parsed.scheme not in {"http", "https"} or not _HOST.fullmatch(parsed.host):
         raise UsageError(
             f"{_without_secrets(url)!r} is no http:// or https:// URL with a host: give one like https://host/v1"
         )

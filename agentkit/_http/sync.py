@@ -179,7 +179,7 @@ class LineResponse(Response):
         if reusable:
             self._release()
         line.wire.finish()
-        if not (reusable and line.connection.is_idle()):
+        if not reusable or line.wire.unsent or not line.connection.is_idle():
             line.close()
         elif surplus := self._route.stack.put(line):
             surplus.close()
@@ -235,7 +235,7 @@ class RelayedResponse(Response):
     def _drain(self) -> bool:
         return False
 
-    def _close(self, *, reusable: bool) -> None:  # httpx sees for itself
+    def _close(self, *, reusable: bool) -> None:  # noqa: ARG002  # httpx sees for itself
         if self._aborter is not None:
             self._aborter.release(self)
         self._sockets.leave(self)

@@ -86,14 +86,14 @@ class Wire:
         """Ends every wait on the wire, from any thread."""
         shut_down(self._socket)
 
-    # What httpcore calls.
+    # What httpcore calls, with a timeout that the allowance knows better.
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # the allowance says it
+    def write(self, buffer: bytes, **_: object) -> None:  # the allowance says it
         """Keeps it until something is read: head and body then leave together."""
         if buffer:
             self._waiting.append(buffer)
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # the allowance says it
+    def read(self, max_bytes: int, **_: object) -> bytes:  # the allowance says it
         self._check()
         if self._waiting:
             self._send()

@@ -17,6 +17,8 @@ from agentkit._http.tls import ready_context, shared_context
 from agentkit._http.wire import JOINED_BYTES, KEEP_ALIVE_S, LeftError, is_readable
 
 if TYPE_CHECKING:
+    from socket import socket
+
     import httpcore
     from anyio.abc import ByteStream
 
@@ -51,14 +53,14 @@ class AsyncWire:
         """From now on one more read at most, and no longer than this; then LeftError."""
         self._grace_s = grace_s
 
-    # What httpcore calls.
+    # What httpcore calls, with a timeout that the allowance knows better.
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # httpcore's
+    async def write(self, buffer: bytes, **_: object) -> None:
         """Keeps it until something is read: head and body then leave together."""
         if buffer:
             self._waiting.append(buffer)
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # httpcore's
+    async def read(self, max_bytes: int, **_: object) -> bytes:
         left = self._allowance.left()
         if self._grace_s is not None:
             left, self._grace_s = min(left, self._grace_s), 0.0
@@ -86,10 +88,7 @@ class AsyncWire:
             await anyio.aclose_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> Any:
-        if info != "is_readable":
-            return None
-        sock = self._stream.extra(SocketAttribute.raw_socket, None)  # anyio's, not Django's
-        return sock is None or is_readable(sock)
+        return is_readable(self._socket()) if info == "is_readable" else None
 
     # Its own.
 
@@ -104,7 +103,11 @@ class AsyncWire:
         except _BROKEN:
             # An endpoint may refuse a long body before it is all there: what it says is read all the same.
             return
-        self.unsent = False
+        # asyncio does not say that a write failed, but takes the connection for lost.
+        self.unsent = self._socket().fileno() < 0
+
+    def _socket(self) -> socket:
+        return self._stream.extra(SocketAttribute.raw_socket)  # anyio's, not Django's
 
 
 class AsyncLine:

@@ -6,16 +6,20 @@ request in it, `lifted` reads a reply of it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from pydantic_core import from_json
 
 from agentkit._json import dumps, is_object, loads
+from agentkit.chat.reader import ReplyReader
 from agentkit.chat.request import Request, wire_arguments
+from agentkit.events import Delta, TextDelta
 from agentkit.messages import Choice, Message, Reply, ToolCall, ToolSpec, assistant, user
 from agentkit.transcript import CallRecord, Entry, Transcript
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 TOOL: Final = "tool"
 ARGUMENTS: Final = "arguments"
@@ -125,6 +129,80 @@ def lifted(reply: Reply, request: Request) -> Reply:
             data = {**choice.message.data, "content": text}
             choices.append(replace(choice, message=Message(data), text=text or ""))
     return replace(reply, choices=tuple(choices))
+
+
+class Reader(ReplyReader):
+    """Reads a reply in the JSON form: an answer's text is told as text while it comes, a call as a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: dict[int, _Written] = {}
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """As ReplyReader's, with what the JSON says in place of the JSON."""
+        return [told for delta in super().feed(data) for told in self._told(delta)]
+
+    def finish(self) -> list[Delta]:
+        """As ReplyReader's."""
+        return [told for delta in super().finish() for told in self._told(delta)]
+
+    def _told(self, delta: Delta) -> list[Delta]:
+        if not isinstance(delta, TextDelta):
+            return [delta]
+        return self._written.setdefault(delta.choice, _Written(delta.choice)).add(delta.text)
+
+
+class _Written:
+    """The JSON of one choice as it comes."""
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._text = ""
+        self._told = 0
+        self._form: str | None = None
+        self._name = ""
+
+    def add(self, piece: str) -> list[Delta]:
+        self._text += piece
+        if self._form is None:
+            self._begin()
+        if self._form == "text":
+            return self._tell_text(self._text)
+        if self._form == ANSWER:
+            return self._tell_text(_partial_string(self._text[self._start :]))
+        return []
+
+    def _begin(self) -> None:
+        head = self._text.lstrip()
+        if found := _OPENING.match(head):
+            self._form = found[1]
+            self._start = len(self._text) - len(head) + found.end()
+        elif head and not _MAYBE.fullmatch(head):
+            self._form = "text"
+
+    def _tell_text(self, text: str) -> list[Delta]:
+        new = text[self._told :]
+        self._told = len(text)
+        return [TextDelta(new, choice=self._choice)] if new else []
+
+
+_OPENING: Final = re.compile(r'\{\s*"(tool|answer)"\s*:\s*"')
+_MAYBE: Final = re.compile(r'\{\s*("([a-z]{0,6}("\s*(:\s*)?)?)?)?')
+
+
+def _partial_string(text: str) -> str:
+    """As much of a JSON string as has come, without its opening quote."""
+    end = 0
+    while end < len(text) and text[end] != '"':
+        end += 2 if text[end] == "\\" else 1
+    for stop in range(min(end, len(text)), max(min(end, len(text)) - 12, -1), -1):
+        # an escape, or a pair of them for one character, may have come in part
+        try:
+            value: str = from_json('"' + text[:stop] + '"')
+        except ValueError:
+            continue
+        return value
+    return ""
 
 
 def read(text: str, *, cut: bool) -> tuple[ToolCall | None, str | None]:

@@ -162,6 +162,7 @@ class _Answer:
         self.extra: dict[str, Any] = {}
         self.calls = CallPieces()
         self._reasoned = ""  # the field that reasoning came in last
+        self._reasoned_size = 0
         self._legacy: Call | None = None
 
     @property
@@ -171,8 +172,9 @@ class _Answer:
     def take(self, delta: dict[str, Any]) -> list[Delta]:
         deltas: list[Delta] = []
         source, said = reasoning_in(delta)
-        if said and (source == self._reasoned or said != "".join(self.reasoning)):
+        if said and (source == self._reasoned or not self._was_said(said)):
             self._reasoned = source
+            self._reasoned_size += len(said)
             self.reasoning.append(said)
             deltas.append(ReasoningDelta(said, choice=self.index))
         for name, value in delta.items():
@@ -188,6 +190,10 @@ class _Answer:
             self.heard.append(heard)
             deltas.append(TextDelta(heard, choice=self.index))
         return deltas
+
+    def _was_said(self, text: str) -> bool:
+        """Whether this is all of the reasoning so far, once more under another name."""
+        return len(text) == self._reasoned_size and text == "".join(self.reasoning)
 
     def missing(self, message: dict[str, Any]) -> dict[str, Any]:
         """What of a whole message was not told in deltas: some endpoints send all of it once more at the end."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _DECODER: Final = json.JSONDecoder(strict=False)
 _BLANK: Final = " \t\r\n\ufeff"
 _MOST_ROUNDS: Final = 8
+# A list of 100 000 wrong items would take seconds, to be told in one line.
+_MOST_ERRORS: Final = 1_000
 
 
 class _UnreadableError(Exception):
@@ -118,10 +120,11 @@ class Arguments:
             try:
                 values: dict[str, Any] = self._check(dumps(data))
             except ValidationError as error:
-                if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
+                errors = error.errors(include_url=False)
+                if errors[0]["type"] == "json_invalid":
                     # It is JSON, but pydantic's reader stops at 200 levels.
                     raise _UnreadableError("the arguments are nested too deeply") from None
-                findings = Findings(error.errors(include_url=False), data)
+                findings = Findings(errors[:_MOST_ERRORS], data)
             else:
                 return values, Findings((), data)
             mended = [path for path in findings.places if path and path not in seen and self._mend(data, path)]

@@ -49,10 +49,10 @@ _known: dict[str, tuple[dict[str, Any], bytes]] = {}
 
 def compile_parameters(shape: Shape, texts: dict[str, str], label: str) -> Compiled:
     """The JSON Schema and the validator of these parameters. Raises UsageError naming one that can have none."""
-    try:
+    # User types raise anything; each parameter is then tried alone, and tells.
+    with contextlib.suppress(Exception):
         return _compile(shape.parameters, texts, shape.module)
-    except Exception:  # user types raise anything; each parameter is tried alone, and tells
-        mended = [_mend(parameter, shape, label) for parameter in shape.parameters]
+    mended = [_mend(parameter, shape, label) for parameter in shape.parameters]
     return _compile(mended, texts, shape.module)
 
 

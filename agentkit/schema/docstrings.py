@@ -16,21 +16,15 @@ if TYPE_CHECKING:
 _KEYWORD_SECTIONS: Final = ("Keyword Args", "Keyword Arguments", "Other Parameters")
 
 # In order of preference: a section of parameters decides, and only without one any other section.
-_STYLES: Final = tuple(
-    (style, re.compile(pattern, re.MULTILINE))
-    for style, pattern in (
-        ("numpy", r"^[ \t]*(?:Other )?(?:Parameters|Params|Arguments|Args)[ \t]*\n[ \t]*-{3,}[ \t]*$"),
-        ("google", r"^[ \t]*(?:Args|Arguments|Parameters|Params|Keyword Arg(?:uments|s)|Other Parameters):[ \t]*$"),
-        ("rest", r"^[ \t]*:(?:param|parameter|arg|argument|key|keyword)\b[^:\n]*:"),
-        ("epydoc", r"^[ \t]*@param\b[^:\n]*:"),
-        (
-            "numpy",
-            r"^[ \t]*(?:Returns|Yields|Raises|Warns|Examples?|Notes?|See Also|References)[ \t]*\n[ \t]*-{3,}[ \t]*$",
-        ),
-        ("google", r"^[ \t]*(?:Returns|Yields|Raises|Exceptions|Except|Examples?|Attributes):[ \t]*$"),
-        ("rest", r"^[ \t]*:(?:returns?|rtype|raises?|type|yields?)\b[^:\n]*:"),
-        ("epydoc", r"^[ \t]*@(?:type|return|rtype|raise)\b[^:\n]*:"),
-    )
+_STYLES: Final = (
+    ("numpy", r"^[ \t]*(?:Other )?(?:Parameters|Params|Arguments|Args)[ \t]*\n[ \t]*-{3,}[ \t]*$"),
+    ("google", r"^[ \t]*(?:Args|Arguments|Parameters|Params|Keyword Arg(?:uments|s)|Other Parameters):[ \t]*$"),
+    ("rest", r"^[ \t]*:(?:param|parameter|arg|argument|key|keyword)\b[^:\n]*:"),
+    ("epydoc", r"^[ \t]*@param\b[^:\n]*:"),
+    ("numpy", r"^[ \t]*(?:Returns|Yields|Raises|Warns|Examples?|Notes?|See Also|References)[ \t]*\n[ \t]*-{3,}[ \t]*$"),
+    ("google", r"^[ \t]*(?:Returns|Yields|Raises|Exceptions|Except|Examples?|Attributes):[ \t]*$"),
+    ("rest", r"^[ \t]*:(?:returns?|rtype|raises?|type|yields?)\b[^:\n]*:"),
+    ("epydoc", r"^[ \t]*@(?:type|return|rtype|raise)\b[^:\n]*:"),
 )
 
 
@@ -39,7 +33,7 @@ def read_docstring(text: str | None) -> tuple[str, dict[str, str]]:
     if not text or not text.strip():
         return "", {}
     for style, marker in _STYLES:
-        if found := marker.search(text):
+        if found := re.search(marker, text, re.MULTILINE):
             return _parsed(style, text, found.start())
     return inspect.cleandoc(text).strip(), {}
 

@@ -17,12 +17,12 @@ _MISSING: Final = frozenset({
 })  # fmt: skip
 _TAG: Final = frozenset({"union_tag_not_found", "union_tag_invalid"})
 _UNKNOWN: Final = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
-_WRONG_KIND: Final = re.compile(
+_WRONG_KIND: Final = (
     r".*_(type|parsing|from_float|from_datetime_inexact|from_datetime_parsing|unicode|attributes_type)|"
     r"finite_number|literal_error|enum|none_required|date_from_.*|is_(instance|subclass)_of"
 )
 _OTHER_WORDS: Final = {"decimal_parsing": "a decimal number", "decimal_type": "a decimal number"}
-_SUBJECT: Final = re.compile(r"^[A-Z][\w /]*? (?=should )")
+_SUBJECT: Final = r"^[A-Z][\w /]*? (?=should )"
 _MOST_PROBLEMS: Final = 20
 _MOST_PLACES: Final = 5
 
@@ -112,7 +112,7 @@ def _phrase(error: ErrorDetails, expected: str) -> str:
         return f"its key does not fit: {_subjectless(message)}"
     if kind in _OTHER_WORDS:
         return f"should be {_OTHER_WORDS[kind]}"
-    if expected and (kind in _TAG or _WRONG_KIND.fullmatch(kind)):
+    if expected and (kind in _TAG or re.fullmatch(_WRONG_KIND, kind)):
         return f"should be {expected}"
     return _subjectless(message)
 
@@ -121,7 +121,7 @@ def _subjectless(message: str) -> str:
     """Pydantic's own sentence, without its subject ("Input should be …") and its terms."""
     for term, word in (("Value error, ", ""), ("Assertion failed, ", ""), (" after validation", "")):
         message = message.replace(term, word)
-    shorter = _SUBJECT.sub("", message)
+    shorter = re.sub(_SUBJECT, "", message)
     # "…, not 4" tells a length, which our own ", not [...]" would contradict.
     return re.sub(r", not \d+$", "", shorter)
 

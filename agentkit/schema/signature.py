@@ -19,7 +19,7 @@ ABSENT: Final = object()
 """The default of a parameter that may be left out, and has no value then (NotRequired)."""
 
 _EMPTY: Final = inspect.Parameter.empty
-_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME: Final = r"[a-zA-Z0-9_-]{1,64}"
 _SPELLED_DEEPLY: Final = 100
 
 
@@ -40,7 +40,7 @@ def name_of(function: Callable[..., Any], given: str | None) -> str:
     name = given if given is not None else _own_name(function)
     if name == "<lambda>":
         raise UsageError("a lambda has no name to call it by: give it one with name=")
-    if _NAME.fullmatch(name) is None:
+    if re.fullmatch(_NAME, name) is None:
         raise UsageError(
             f"{name!r} cannot be a tool's name: 1 to 64 of a-z, A-Z, 0-9, _ and - are allowed. Give another with name="
         )

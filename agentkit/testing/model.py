@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agentkit.chat.reader import ReplyReader
 from agentkit.errors import UsageError
+from agentkit.flow import Say
 from agentkit.model import Model
 from agentkit.testing import script as scripts
 from agentkit.testing.script import Step, as_item
@@ -48,11 +49,19 @@ class ScriptedModel(Model):
         """The next reply of the script."""
         self.requests.append(request.with_(transcript=request.transcript.copy()))
         asked = scripts.Request(
-            "POST", "/v1/chat/completions", json={"messages": request.messages}, number=len(self.requests)
+            "POST",
+            "/v1/chat/completions",
+            json={
+                "messages": request.messages,
+                "stream": request.stream,
+                "stream_options": {"include_usage": True},
+            },
+            number=len(self.requests),
         )
         answer = as_item(self._next(request)).respond(asked)
         reader = ReplyReader()
         reader.start(answer.status or 200, answer.headers)
-        reader.feed(answer.content)
-        yield from ()  # nothing to wait for
+        for piece in answer.body:
+            if isinstance(piece, bytes) and (deltas := reader.feed(piece)):
+                yield Say(deltas)
         return reader.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,10 +71,11 @@ class FixedClock(Clock):
         self._ids += 1
         return f"run-{self._ids}"
 
-    def wait_sync(self, seconds: float) -> None:
+    def wait_sync(self, seconds: float, unless: threading.Event | None = None) -> bool:
         """Put the clock forward."""
         self.waits.append(seconds)
         self.at += seconds
+        return unless is not None and unless.is_set()
 
     async def wait(self, seconds: float) -> None:
         """Put the clock forward."""

@@ -271,7 +271,7 @@ def test_context_among_what_is_local():
     assert describe(tool, context=Ctx, localns=locals()).context_type == Ctx[Db]
 
 
-def second(x: int, ctx: Ctx[str]): ...
+def second(x: int, ctx: typing.Annotated[Ctx[str], 1]): ...
 def keyword(*, ctx: Ctx[str]): ...
 def missing(x: int, elsewhere: Elsewhere): ...
 def words(x: "how many there are"): ...  # noqa: F722
@@ -328,14 +328,15 @@ def test_local_classes_by_the_frame_of_the_function():
     class Local(BaseModel):
         outer: Outer
 
-    def tool(outer: Outer, row: Row, own: Own, also: Inner | None = None): ...
+    def tool(outer: typing.Annotated[Outer, "Around."], row: Row, own: Own, also: Inner | None = None): ...
 
     described = describe(tool, localns=locals())
     assert sorted(described.parameters["$defs"]) == ["Inner", "Outer", "Own", "Row"]
+    assert described.parameters["properties"]["outer"] == {"$ref": "#/$defs/Outer", "description": "Around."}
     one = Inner(Decimal(1))
     sent = '{"outer": {"inner": {"amount": "1"}}, "row": {"inner": {"amount": 1}}, "own": {"inner": {"amount": 1}}}'
     assert described.validate(sent) == ((), {"outer": Outer(one), "row": {"inner": one}, "own": {"inner": one}})
-    with pytest.raises(UsageError, match="the annotation 'Outer' of `outer` cannot be resolved"):
+    with pytest.raises(UsageError, match=r"of `outer` cannot be resolved \(name 'Outer' is not defined\)"):
         describe(tool)
 
 
@@ -347,3 +348,31 @@ def test_local_classes_by_closure():
         return isinstance(item, Item)
 
     assert describe(tool).validate('{"item": [1]}') == ((), {"item": Item(1)})
+
+
+def test_a_local_class_that_is_not_there_yet():
+    def tool(item: Later): ...
+
+    with pytest.raises(UsageError, match="'Later' of `item` cannot be resolved"):
+        describe(tool)
+
+    class Later(typing.NamedTuple):
+        n: int
+
+    assert describe(tool, localns=locals()).validate('{"item": [1]}')[1] == {"item": Later(1)}
+
+
+def test_a_function_that_names_a_class_of_its_closure_too_early():
+    def make():
+        def tool(n: int):
+            return Later(n)
+
+        described = describe(tool)
+
+        class Later(typing.NamedTuple):
+            n: int
+
+        return described, tool
+
+    described, tool = make()
+    assert tool(*described.validate('{"n": 1}')[0], n=1) == (1,)

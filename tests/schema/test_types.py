@@ -32,8 +32,6 @@ class Level(IntEnum):
 
 @dataclass
 class Point:
-    """A place."""
-
     x: int
     y: float = 0.5
     far: float = float("inf")
@@ -83,7 +81,6 @@ POINT = {
         "tags": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["x"],
-    "description": "A place.",
 }
 PERSON = {
     "type": "object",

@@ -1,0 +1,103 @@
+"""A driver of the tests' own: one effect at a time, without threads, and a look at the state after each landing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from agentkit import Agent, Context, ToolResult, Transcript
+from agentkit.errors import AgentKitError
+from agentkit.loop import CallModel, Effect, Finished, RunTools, Tell, decide
+from agentkit.state import Plan, State
+from agentkit.tools import Invoke, call_steps
+from agentkit.transcript import Pending
+
+AT = 1_700_000_000.0
+
+
+def plan_of(agent: Agent[Any]) -> Plan:
+    """What an agent's runs are made with."""
+    return Plan(agent.tools, agent.name, agent.instructions, agent.settings, agent.limits, agent.on_length)
+
+
+@dataclass
+class Stepper:
+    """Performs a run's effects one by one; `tick` seconds go by before each landing.
+
+    With `backwards` the calls of a reply land in the order opposite to the one that they were asked for.
+    """
+
+    agent: Agent[Any]
+    prompt: Any = "please"
+    deps: Any = None
+    tick: float = 0.0
+    backwards: bool = False
+    now: float = AT
+    ended: Finished | AgentKitError | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.state = State(plan_of(self.agent), Transcript(), self.prompt, new_run="run-1", at=self.now, began=self.now)
+
+    def again(self) -> State:
+        """A state made from the dump of this one, as another process would make it."""
+        loaded = Transcript.load(self.state.transcript.dump())
+        return State(self.state.plan, loaded, new_run="another", at=self.now, began=self.now)
+
+    def states(self) -> Iterator[State]:
+        """The run's state at its start and after each single thing that is recorded in it, to the end."""
+        yield self.state
+        try:
+            while not isinstance(step := decide(self.state, self.now), Finished):
+                yield from self._do(step)
+            self.ended = step
+        except AgentKitError as error:
+            self.ended = error
+
+    def _do(self, step: Effect) -> Iterator[State]:
+        match step:
+            case RunTools(calls):
+                for pending in reversed(calls) if self.backwards else calls:
+                    self.state.start(pending, at=self.now)
+                    yield self.state
+                    result = self._result(pending)
+                    self.now += self.tick
+                    self.state.land(pending, result, now=self.now)
+                    yield self.state
+            case CallModel(request):
+                reply = performed(self.agent.model.flow(request), lambda _: None)
+                self.now += self.tick
+                self.state.land_reply(reply, source=reply.source, at=self.now, now=self.now)
+                yield self.state
+            case Tell(message):
+                self.now += self.tick
+                self.state.tell(message, at=self.now, now=self.now)
+                yield self.state
+
+    def _result(self, pending: Pending) -> ToolResult:
+        step = self.state.transcript.entries[pending.entry].step
+        context = Context(self.deps, pending.call, idempotency_key=pending.key, step=step)
+        return performed(call_steps(self.state.plan.tools, pending, context), _invoked)
+
+
+R = TypeVar("R")
+
+
+def performed(steps: Generator[Any, Any, R], handle: Callable[[Any], Any]) -> R:
+    """What a generator of effects returns."""
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                outcome = handle(effect)
+            except Exception as error:
+                effect = steps.throw(error)
+            else:
+                effect = steps.send(outcome)
+    except StopIteration as stop:
+        return stop.value
+
+
+def _invoked(invoke: Invoke) -> Any:
+    return asyncio.run(invoke.run()) if invoke.tool.is_async else invoke.run_sync()
