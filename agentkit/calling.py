@@ -6,6 +6,7 @@ Threads are daemons: a tool that hangs must not hold up the interpreter's exit, 
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -15,9 +16,11 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
-from anyio import Event
+from anyio import Event, move_on_after
 from anyio.lowlevel import current_token
 from sniffio import current_async_library
+
+from agentkit.errors import Cancelled
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +29,9 @@ T = TypeVar("T")
 Kind: TypeAlias = Literal["sync", "async", "generator", "async generator"]
 IDLE_S: Final = 0.5
 """How long a thread waits for more work before it ends."""
+HEED_S: Final = 0.5
+"""How long a function in a thread has to heed its cancellation before it is reported and left behind."""
+log: Final = logging.getLogger("agentkit")
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:
@@ -100,18 +106,59 @@ def hopper() -> Callable[..., None]:
     return hop
 
 
-def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+def spawn(work: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> object:
     """Start a coroutine function, which must not raise, in a task of its own beside all others, on asyncio or trio.
 
-    Returns what has to be held on to until it is done. The event loop's shutdown cancels it.
+    Returns what has to be held on to until it is done. The event loop's shutdown cancels it. Then `ended` is called,
+    also if it was cancelled before it began.
     """
     if current_async_library() == "trio":
         import trio
 
-        return trio.lowlevel.spawn_system_task(work, context=copy_context())
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                ended()
+
+        return trio.lowlevel.spawn_system_task(run, context=copy_context())
     import asyncio
 
-    return asyncio.get_running_loop().create_task(work())
+    task = asyncio.get_running_loop().create_task(work())
+    task.add_done_callback(lambda _: ended())
+    return task
+
+
+class Working:
+    """A piece of work in a thread, for async code to wait for: `done` is set when there is an outcome."""
+
+    __slots__ = ("_outcome", "done")
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self._outcome: Outcome | None = None
+
+    def end(self, outcome: Outcome, hop: Callable[..., None]) -> None:
+        """To be called in the thread."""
+        self._outcome = outcome
+        hop(self.done.set)
+
+    def get(self) -> Any:
+        """The work's value, or raise what it raised."""
+        assert self._outcome is not None  # done is set
+        return self._outcome.get()
+
+    async def leave(self, name: str) -> None:
+        """Give the work, which was told that it is not wanted any more, a moment to end; report it if it goes on."""
+        with move_on_after(HEED_S, shield=True):
+            await self.done.wait()
+        if self._outcome is None:
+            report(name)
+
+
+def report(name: str) -> None:
+    """Say that a function does not heed its cancellation."""
+    log.warning("%s was cancelled and does not heed it: its thread goes on until the function returns", name)
 
 
 class _Worker:
@@ -139,19 +186,17 @@ class Threads:
             threading.Thread(target=self._run, args=(worker,), daemon=True, name="agentkit tool").start()
         worker.work.put(bound)
 
+    def begin(self, work: Callable[[], Any]) -> Working:
+        """Run `work` in a thread; what is returned can be awaited, on asyncio or trio."""
+        working, hop = Working(), hopper()
+        self.submit(lambda: working.end(outcome_of(work), hop))
+        return working
+
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread and await its value, on asyncio or trio. Cancelled, it leaves the thread behind."""
-        outcome: list[Outcome] = []
-        done = Event()
-        hop = hopper()
-
-        def run() -> None:
-            outcome.append(outcome_of(work))
-            hop(done.set)
-
-        self.submit(run)
-        await done.wait()
-        value: T = outcome[0].get()
+        working = self.begin(work)
+        await working.done.wait()
+        value: T = working.get()
         return value
 
     def _run(self, worker: _Worker) -> None:
@@ -206,45 +251,66 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._waiting: set[SimpleQueue[Outcome]] = set()
+        self._interrupted = self._closed = False
 
     def submit(
         self, work: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Outcome], None]
     ) -> Callable[[], None]:
         """Run a coroutine function there and hand its outcome to `done`. Returns a function that cancels it."""
-        loop = self._started()
         context = copy_context()
         task: list[asyncio.Task[None]] = []
+        outcomes: list[Outcome] = []
 
         async def run() -> None:
             try:
-                outcome = Outcome(await work())
+                outcomes.append(Outcome(await work()))
             except BaseException as error:  # it is raised again where it is waited for
-                outcome = Outcome(raised=error)
-            done(outcome)
+                outcomes.append(Outcome(raised=error))
 
         def begin() -> None:
             task.append(loop.create_task(run(), context=context))
+            # told by the task's end: one that is cancelled before its first step runs none of its code
+            task[0].add_done_callback(lambda _: done(outcomes[0] if outcomes else _closed()))
 
         def cancel() -> None:
             if task:
                 task[0].cancel()
 
         def cancel_soon() -> None:
-            loop.call_soon_threadsafe(cancel)
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(cancel)
 
-        loop.call_soon_threadsafe(begin)
+        with self._lock:
+            if self._closed:
+                done(_closed())
+                return lambda: None
+            loop = self._started()
+            loop.call_soon_threadsafe(begin)
         return cancel_soon
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine function there and wait for its value."""
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._waiting.add(outcomes)
         cancel = self.submit(work, outcomes.put)
+        if self._interrupted:
+            self.interrupt()
         try:
             value: T = outcomes.get().get()
         except BaseException:
             cancel()
             raise
+        finally:
+            self._waiting.discard(outcomes)
         return value
+
+    def interrupt(self) -> None:
+        """Let whoever waits in `run`, now or later, wake with Cancelled. From any thread."""
+        self._interrupted = True
+        for outcomes in tuple(self._waiting):
+            outcomes.put(_closed())
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -255,10 +321,16 @@ class LoopThread:
         return self._loop
 
     def close(self) -> None:
-        """Cancel what is left there and end the thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        """Cancel what is left there and end the thread; nothing is run there any more."""
+        with self._lock:
+            self._closed = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None
+
+
+def _closed() -> Outcome:
+    return Outcome(raised=Cancelled("it was cancelled by its caller"))
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -267,10 +339,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        while left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=HEED_S))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

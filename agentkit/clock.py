@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import anyio
+
+if TYPE_CHECKING:
+    import threading
 
 
 class Clock:

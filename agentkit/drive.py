@@ -6,24 +6,26 @@ It is a generator of events, so that a stream is the same code with somebody who
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event as Signal
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agentkit._http import Aborter, HttpRequest
-from agentkit.calling import LoopThread, Outcome, outcome_of, threads, unfold
+from agentkit.calling import HEED_S, LoopThread, Outcome, outcome_of, report, threads, unfold
 from agentkit.errors import AgentKitError, Cancelled, EndpointError
 from agentkit.events import Event, ToolProgress
 from agentkit.flow import Again, FlowEffect, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
 from agentkit.run import Begun, Pulse, Run, Wire
-from agentkit.tools import Context, Invoke, TookTooLong, call_steps, startable
-from agentkit.transcript import Pending
+from agentkit.tools import Context, Invoke, TookTooLong, call_steps, failed, startable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from agentkit.messages import Reply, ToolResult
+    from agentkit.transcript import Pending
 
 R = TypeVar("R")
 
@@ -67,16 +69,31 @@ class Caller:
         self.loop = LoopThread()
         self.aborter = Aborter()
         self.told: SimpleQueue[ToolProgress | Begun | None] = SimpleQueue()
+        self.run: Run | None = None
         self._cancelled: Signal | None = None
         self.is_cancelled = False
 
     def cancel(self) -> None:
         """Wake the caller's thread, wherever it waits, with Cancelled. From any thread."""
         self.is_cancelled = True
+        if self.run is not None:
+            self.run.cancel()
         self.aborter.abort()
+        self.loop.interrupt()
         self.told.put(None)
         if self._cancelled is not None:
             self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise Cancelled if that was called."""
+        if self.is_cancelled:
+            raise Cancelled("the run was cancelled by its caller")
+
+    def serve(self, run: Run) -> None:
+        """Wait for this run."""
+        self.run = run
+        if self.is_cancelled:
+            run.cancel()
 
     def wait(self, wire: Wire, seconds: float) -> None:
         """Let time pass. Raises Cancelled."""
@@ -98,6 +115,7 @@ class Sender:
 
     def __call__(self, effect: FlowEffect) -> Generator[Event, None, Reply | None]:
         """The outcome of an effect."""
+        self.caller.check()
         match effect:
             case Send():
                 return (yield from self.send(effect))
@@ -138,6 +156,8 @@ class Sender:
                 yield from drained(outbox)
                 return reader.end()
         except EndpointError as error:
+            if reader.complete:
+                return reader.end()  # the line broke after the last word
             wire.fail(effect, exchange, error, address.key)
             raise
         finally:
@@ -153,6 +173,7 @@ def drained(outbox: deque[Event]) -> Generator[Event, None, None]:
 def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Generator[Event, None, None]:
     """Do what a run's state asks for until it is finished; yields what `run.emit` has put into `outbox`."""
     driver = _Driver(run, outbox, caller or Caller())
+    driver.caller.serve(run)
     try:
         while not isinstance(step := run.next(), Finished):
             match step:
@@ -163,11 +184,12 @@ def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Gener
                 case Tell():
                     run.tell(step)
             yield from drained(outbox)
-    except AgentKitError as error:
+        driver.leave(0.0)
+    except BaseException as error:
         run.fail(error)
-        raise
-    except BaseException:
-        run.answer_cancelled()
+        driver.leave(HEED_S)
+        if isinstance(error, AgentKitError):
+            yield from drained(outbox)
         raise
     finally:
         run.abandon()
@@ -181,6 +203,7 @@ class _Driver:
         self.outbox = outbox
         self.caller = caller
         self.sender = Sender(run.wire(), caller, outbox)
+        self.threaded: list[Begun] = []
         if run.stream and run.eager and any(made.read_only for made in self.tools.values()):
             self.sender.on_read = self.start_early
 
@@ -193,11 +216,14 @@ class _Driver:
         self.run.land_reply(reply)
 
     def start_early(self, effect: Send) -> None:
+        while self.run.early and not self.caller.told.empty():
+            self.hear(self.caller.told.get())
         for pending in self.run.startable_early(effect.reader.sealed_calls()) if effect.reader.sealed else ():
             self.start(pending, early=True)
 
     def start(self, pending: Pending, *, early: bool = False) -> None:
         begun, context = self.run.begin(pending, self.caller.told.put, early=early)
+        self.threaded.append(begun)
 
         def work() -> None:
             begun.outcome = outcome_of(partial(self.call, pending, context))
@@ -207,7 +233,7 @@ class _Driver:
 
     def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
         """A call's result, waited for in this thread."""
-        return last_of(perform(call_steps(self.tools, pending, context), self.invoke))
+        return last_of(perform(call_steps(self.tools, pending, context), partial(self.invoke, outbox=deque())))
 
     def run_tools(self, calls: tuple[Pending, ...]) -> Generator[Event, None, None]:
         """Run calls, those together that may; each result lands when it is there."""
@@ -226,31 +252,60 @@ class _Driver:
             for pending in batch:
                 self.start(pending)
             yield from drained(self.outbox)
-            item = told.get()
-            if item is None:
-                raise Cancelled("the run was cancelled while its tools ran")
-            if isinstance(item, ToolProgress):
-                if run.emit is not None:
-                    run.emit(item)
-            elif item.pending in run.begun:
-                run.land(item.pending, cast("Outcome", item.outcome).get())
+            try:
+                self.hear(told.get(timeout=run.time_left()))
+            except Empty:
+                if run.time_left() == 0:
+                    self.give_up()
+                    break
             yield from drained(self.outbox)
         if run.failure is not None:
             raise run.failure
+
+    def give_up(self) -> None:
+        """The run's time is over: no call is waited for any more."""
+        for begun in tuple(self.run.begun.values()):
+            begun.drop()
+            if (made := self.tools.get(begun.pending.call.name)) is not None:
+                error = TookTooLong("it was not done when the run's time was over")
+                self.run.land(begun.pending, failed(made, error))
+
+    def hear(self, item: ToolProgress | Begun | None) -> None:
+        """Take in what a thread has told."""
+        if item is None:
+            self.caller.check()
+        elif isinstance(item, ToolProgress):
+            if self.run.emit is not None:
+                self.run.emit(item)
+        elif item.pending in self.run.begun:
+            self.run.land(item.pending, cast("Outcome", item.outcome).get())
+
+    def leave(self, wait_s: float) -> None:
+        """Give what still runs in threads a moment to heed that it is cancelled; report what does not."""
+        self.caller.loop.close()
+        ends = monotonic() + wait_s
+        while left := [begun for begun in self.threaded if begun.outcome is None]:
+            try:
+                self.caller.told.get(timeout=max(0.0, ends - monotonic()))
+            except Empty:
+                break
+        for begun in left:
+            report(f"tool {begun.pending.call.name}")
 
     def run_here(self, pending: Pending) -> Generator[Event, None, None]:
         """Run a call in the caller's thread."""
         _, context = self.run.begin(pending, self.run.emit)
         yield from drained(self.outbox)
-        result = yield from perform(call_steps(self.tools, pending, context), self.invoke)
+        invoke = partial(self.invoke, outbox=self.outbox)
+        result = yield from perform(call_steps(self.tools, pending, context), invoke)
         self.run.land(pending, result)
 
     def needs_thread(self, pending: Pending) -> bool:
         made = self.tools.get(pending.call.name)
         return made is not None and made.needs_thread
 
-    def invoke(self, invoke: Invoke) -> Generator[Event, None, Any]:
-        """What a tool's function gives."""
+    def invoke(self, invoke: Invoke, *, outbox: deque[Event]) -> Generator[Event, None, Any]:
+        """What a tool's function gives. In the caller's thread, what it tells on the way is yielded from `outbox`."""
         context = invoke.context
         if not invoke.tool.needs_thread:
             values = unfold(invoke.start())
@@ -259,7 +314,7 @@ class _Driver:
                     context.progress(next(values))
                 except StopIteration as stop:
                     return stop.value
-                yield from drained(self.outbox)
+                yield from drained(outbox)
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
         if invoke.tool.is_async:
             cancel = self.caller.loop.submit(invoke.run, outcomes.put)

@@ -7,26 +7,26 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from anyio import CancelScope, create_task_group, move_on_after
 from anyio import Event as Signal
-from anyio import create_task_group, move_on_after
 
 from agentkit._http import HttpRequest
 from agentkit.calling import Outcome, hopper, threads
-from agentkit.errors import AgentKitError, EndpointError
+from agentkit.errors import EndpointError
 from agentkit.flow import Again, FlowEffect, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
 from agentkit.run import Begun, Pulse, Run, Wire
-from agentkit.tools import Context, Invoke, TookTooLong, call_steps, startable
-from agentkit.transcript import Pending
+from agentkit.tools import Context, Invoke, TookTooLong, Tool, call_steps, startable
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agentkit.chat.request import Request
     from agentkit.messages import Reply, ToolResult
+    from agentkit.transcript import Pending
 
 R = TypeVar("R")
-Pace = Callable[[], Awaitable[None]]
+Pace = Callable[[], Awaitable[bool]]
 
 
 async def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Awaitable[Any]]) -> R:
@@ -64,6 +64,8 @@ class Sender:
                 return await self.send(effect)
             case Say(deltas):
                 self.wire.tell(deltas)
+                if self.pace is not None:
+                    await self.pace()
             case Open(endpoint):
                 await endpoint.open()
             case Again():
@@ -87,14 +89,16 @@ class Sender:
                     wire.tell(reader.feed(piece))
                     if self.on_read is not None:
                         self.on_read(effect)
-                    if self.pace is not None:
-                        await self.pace()
                     if reader.done:
                         break
                     pulse.beat()
+                    if self.pace is not None and await self.pace():
+                        pulse.rest()
                 wire.tell(reader.finish())
                 return reader.end()
         except EndpointError as error:
+            if reader.complete:
+                return reader.end()  # the line broke after the last word
             wire.fail(effect, exchange, error, address.key)
             raise
         finally:
@@ -115,20 +119,13 @@ async def drive(run: Run, pace: Pace | None = None) -> None:
                     driver.early_group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:
         error = _first(errors)
-        _end(run, error)
+        run.fail(error)
         raise error from error.__cause__
     except BaseException as error:
-        _end(run, error)
+        run.fail(error)
         raise
     finally:
         run.abandon()
-
-
-def _end(run: Run, error: BaseException) -> None:
-    if isinstance(error, AgentKitError):
-        run.fail(error)
-    else:
-        run.answer_cancelled()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -177,10 +174,13 @@ class _Driver:
 
     def start(self, pending: Pending, group: TaskGroup, *, early: bool = False) -> None:
         begun, context = self.run.begin(pending, self.progress(pending), early=early)
-        group.start_soon(self.finish, begun, context)
+        scope = CancelScope()
+        begun.stop = scope.cancel
+        group.start_soon(self.finish, begun, context, scope)
 
-    async def finish(self, begun: Begun, context: Context[Any]) -> None:
-        begun.outcome = Outcome(await self.call(begun.pending, context))
+    async def finish(self, begun: Begun, context: Context[Any], scope: CancelScope) -> None:
+        with scope:
+            begun.outcome = Outcome(await self.call(begun.pending, context))
         if self.landed is not None:
             self.landed.set()
 
@@ -213,7 +213,7 @@ class _Driver:
 
     def progress(self, pending: Pending) -> Callable[[Any], None] | None:
         made, emit = self.tools.get(pending.call.name), self.run.emit
-        if emit is None or made is None or made.is_async:
+        if emit is None or made is None or _in_loop(made):
             return emit
         return partial(hopper(), emit)  # it comes from the tool's thread
 
@@ -222,13 +222,31 @@ class _Driver:
 
 
 async def _invoke(invoke: Invoke) -> Any:
-    tool, allowed_s = invoke.tool, invoke.context.allowed_s
-    work: Callable[[], Awaitable[Any]] = invoke.run
-    if not tool.is_async and not (tool.inline and tool.timeout_s is None):
-        work = partial(threads.run, invoke.run_sync)
+    allowed_s = invoke.context.allowed_s
+    if not _in_loop(invoke.tool):
+        return await _invoke_in_thread(invoke)
     if allowed_s is None:
-        return await work()
+        return await invoke.run()
     with move_on_after(allowed_s):
-        return await work()
+        return await invoke.run()
     invoke.context.cancel()
     raise TookTooLong(f"it took longer than {allowed_s:g} seconds")
+
+
+def _in_loop(tool: Tool) -> bool:
+    return tool.is_async or (tool.inline and tool.timeout_s is None)
+
+
+async def _invoke_in_thread(invoke: Invoke) -> Any:
+    context, working = invoke.context, threads.begin(invoke.run_sync)
+    try:
+        with move_on_after(context.allowed_s) as scope:
+            await working.done.wait()
+    except BaseException:  # cancelled
+        context.cancel()
+        await working.leave(f"tool {invoke.tool.name}")
+        raise
+    if not scope.cancelled_caught:
+        return working.get()
+    context.cancel()
+    raise TookTooLong(f"it took longer than {context.allowed_s:g} seconds")

@@ -40,7 +40,7 @@ gate: Final = _Gate()
 
 @dataclass(slots=True, eq=False)
 class Address:
-    """Where a request goes: `plain` are its headers, `headers` the same made ready to be sent, `shown` without the key."""
+    """Where a request goes. `plain` are its headers, `headers` the same made ready to be sent, `shown` without key."""
 
     url: str
     headers: RawHeaders

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from agentkit.errors import ContentFilterError, LimitReached, ModelError
-from agentkit.messages import Message, user
+from agentkit.messages import Message, is_cut, user
 
 if TYPE_CHECKING:
     from agentkit.chat.request import Request
@@ -104,7 +104,7 @@ def judge(state: State, last: Entry) -> str | None:
         wanted = f"the tool {forced}" if forced else "a tool"
         problem = f"You have to call {wanted} now, with arguments as its parameters say. Do not answer in words."
         allowed = state.plan.limits.corrections
-    elif last.finish_reason == "length":
+    elif is_cut(last.finish_reason):
         if state.plan.on_length == "error":
             raise ModelError("the answer was cut off at the token limit; raise max_tokens, or ask for less", text=text)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
@@ -72,17 +73,27 @@ class Message:
         return (Message.from_json, (self.json,))
 
 
-def text_of(content: Any) -> str:
-    """The text in a message's content: a string as it is, a list's text parts joined, else ''."""
+def text_of(content: object) -> str:
+    """The text of a message's content: a string as it is, the text parts of a list joined, else ''."""
     if isinstance(content, str):
         return content
-    if is_array(content):
-        return "".join(
-            part["text"]
-            for part in content
-            if is_object(part) and part.get("type") in ("text", "output_text") and isinstance(part.get("text"), str)
-        )
+    if is_object(content):
+        content = [content]
+    return "".join([_text_of_part(part) for part in content]) if is_list(content) else ""
+
+
+def _text_of_part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if is_object(part) and part.get("type") in ("text", "output_text", None):
+        text = part.get("text")
+        return text if isinstance(text, str) else ""
     return ""
+
+
+def is_cut(finish_reason: str | None) -> bool:
+    """Whether a finish_reason says that the reply was cut off at a token limit, in whichever endpoint's words."""
+    return finish_reason is not None and finish_reason.lower() in ("length", "max_tokens", "model_length")
 
 
 # Parts of a user's message
@@ -211,8 +222,16 @@ class ToolCall:
 
     @property
     def parsed(self) -> Any:
-        """The arguments as a value: normally a dict. Raises ValueError where they are no JSON."""
-        return loads(self.arguments or "{}")
+        """The arguments as a value: normally a dict, {} where there are none, unwrapped where they are JSON in JSON.
+
+        Raises:
+            ValueError: they are no JSON.
+        """
+        value = loads(self.arguments) if self.arguments.strip() else None
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            with suppress(ValueError):
+                value = loads(value)
+        return {} if value is None else value
 
     @property
     def data(self) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
 from agentkit._json import is_object
-from agentkit.chat import jsonmode
 from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
+from agentkit.chat.jsonmode import lowered
+from agentkit.chat.jsonreply import JsonReader
 from agentkit.chat.reader import ReplyReader
 from agentkit.chat.request import Request, encode
 from agentkit.chat.settings import Settings
@@ -27,10 +28,11 @@ from agentkit.tools import as_tool
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
-    from agentkit.events import Event
     from tenacity.retry import RetryBaseT
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
+
+    from agentkit.events import Event
 
 Messages: TypeAlias = str | Transcript | Sequence[Mapping[str, Any] | Message]
 """A conversation: one question, a transcript, or Chat Completions messages."""
@@ -74,7 +76,7 @@ class Model:
     def stream_sync(
         self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
     ) -> ReplyStreamSync:
-        """The reply's pieces as they come: `with model.stream_sync(…) as stream: for event in stream`, then `.reply`."""
+        """The reply's pieces as they come: `with … as stream: for event in stream`, then `stream.reply`."""
         outbox: deque[Event] = deque()
         caller, asked = drive.Caller(), _asked(messages, tools, settings).with_(stream=True)
         return ReplyStreamSync(self._replying(asked, Wire(clock.get(), emit=outbox.append), caller, outbox), caller)
@@ -82,7 +84,7 @@ class Model:
     def stream(
         self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
     ) -> ReplyStream:
-        """The same, async: `async with model.stream(…) as stream: async for event in stream`, then `.reply`."""
+        """The same, async: `async with … as stream: async for event in stream`, then `stream.reply`."""
         asked = _asked(messages, tools, settings).with_(stream=True)
 
         async def work(stream: Stream[Reply]) -> Reply:
@@ -194,20 +196,21 @@ class ChatModel(Model):
         if not endpoint.is_open:
             yield Open(endpoint)
         asked = request.with_(settings=self.settings.merged(request.settings))
-        form = jsonmode if request.tools and (self.tools or endpoint.dialect.tools) == "json" else None
-        body = encode(asked if form is None else form.lowered(asked), self.name, endpoint.dialect, endpoint.source)
+        in_json = bool(request.tools) and (self.tools or endpoint.dialect.tools) == "json"
+        names = {tool.name for tool in request.tools}
+        body = encode(lowered(asked) if in_json else asked, self.name, endpoint.dialect, endpoint.source)
         headers = tuple((asked.settings.extra_headers or {}).items())
         attempt = 0
         while True:
             attempt += 1
-            reader = ReplyReader() if form is None else form.Reader()
+            reader = JsonReader(names) if in_json else ReplyReader()
             try:
                 reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt))
             except EndpointError as error:
                 failure = error
             else:
                 reply.source = endpoint.source
-                return reply if form is None else form.lifted(reply, asked)
+                return reply
             yield Again(failure, attempt, self.retries, self.timeouts.total_s)
 
     def __repr__(self) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.chat.exchange import HIDDEN, Exchange
 from agentkit.chat.stream import deltas_of
-from agentkit.errors import AgentKitError, Cancelled, EndpointError, LimitReached, TimedOut, ToolFailed
+from agentkit.errors import AgentKitError, Cancelled, EndpointError, LimitReached, TimedOut, ToolFailed, UsageError
 from agentkit.events import (
     Delta,
     Event,
@@ -25,13 +24,13 @@ from agentkit.events import (
     ToolStarted,
 )
 from agentkit.loop import Effect, Finished, Tell, decide
-from agentkit.messages import ToolCall, ToolResult
+from agentkit.messages import ToolCall, ToolResult, user
 from agentkit.policy import next_wait
 from agentkit.tools import CancelFlag, Context, early_calls
 from agentkit.transcript import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agentkit.calling import Outcome
     from agentkit.clock import Clock
@@ -53,6 +52,10 @@ class Pulse:
     def __init__(self, effect: Send) -> None:
         self._effect = effect
         self._progress = effect.reader.progress
+        self._at = time.monotonic()
+
+    def rest(self) -> None:
+        """To be called after a pause that is not the endpoint's."""
         self._at = time.monotonic()
 
     def beat(self) -> None:
@@ -155,7 +158,11 @@ class Wire:
 
     def wait_s(self, effect: Again) -> float:
         """How long to wait before the next attempt. Raises the error if there is none."""
-        error = effect.error
+        error, left = effect.error, self.time_left()
+        if left is not None and left <= 0:
+            raise LimitReached(
+                f"the run's time limit was reached while the model was asked: {error}", limit="seconds"
+            ) from error
         if self._told and not self.resume_stream:
             raise error  # what was told cannot be taken back
         wait = next_wait(
@@ -169,7 +176,6 @@ class Wire:
         )
         if wait is None:
             raise error
-        left = self.time_left()
         if left is not None and wait >= left:
             raise LimitReached(
                 f"the run's time limit leaves {left:.1f} s, and the endpoint has to be asked again in {wait:.1f} s: "
@@ -198,6 +204,13 @@ class Begun:
     flag: CancelFlag
     at: float
     outcome: Outcome | None = None
+    stop: Callable[[], None] | None = None
+
+    def drop(self) -> None:
+        """Let the function know that nobody waits for it, and end it where that can be done."""
+        self.flag.is_set = True
+        if self.stop is not None:
+            self.stop()
 
     def matches(self, call: ToolCall) -> bool:
         """Whether it is that call, whatever ids they have."""
@@ -220,6 +233,7 @@ class Run:
     resume_stream: bool = False
     failure: ToolFailed | None = None
     cancelled: bool = False
+    finished: bool = False
     early: list[Begun] = field(default_factory=list[Begun])
     begun: dict[Pending, Begun] = field(default_factory=dict[Pending, Begun])
     inbox: deque[Content] = field(default_factory=deque[Any])
@@ -236,11 +250,27 @@ class Run:
 
     def next(self) -> Effect | Finished:
         """What to do next. Messages that were sent to the run come in before it."""
-        if self.cancelled:
-            raise Cancelled("the run was cancelled")
-        while self.inbox:
-            self.state.say(self.inbox.popleft(), at=self.clock.now(), now=self.clock.monotonic())
-        return decide(self.state, self.clock.monotonic())
+        while True:
+            if self.cancelled:
+                raise Cancelled("the run was cancelled")
+            while self.inbox:
+                self.state.say(self.inbox.popleft(), at=self.clock.now(), now=self.clock.monotonic())
+            step = decide(self.state, self.clock.monotonic())
+            if not isinstance(step, Finished):
+                return step
+            # in this order: what another thread sends now is either seen here, or refused by `send`
+            self.finished = True
+            if not self.inbox:
+                return step
+            self.finished = False
+
+    def send(self, content: Content) -> None:
+        """Put a message of the caller before the next question to the model. From any thread."""
+        user(content)
+        self.inbox.append(content)
+        if self.finished and content in self.inbox:
+            self.inbox.remove(content)
+            raise UsageError("the run has finished: go on from its transcript with a new one")
 
     def time_left(self) -> float | None:
         """Seconds until the run's time limit, or None."""
@@ -261,8 +291,15 @@ class Run:
             self.begun[pending] = begun
             step = self.state.transcript.entries[pending.entry].step
             self.state.start(pending, at=begun.at)
+        if self.cancelled:  # from another thread, which has not seen this call
+            begun.drop()
         if self.emit is not None:
             self.emit(ToolStarted(pending.call, step))
+
+        def tell(value: Any) -> None:
+            if progress is not None and not begun.flag.is_set:
+                progress(ToolProgress(pending.call, value, step))
+
         return begun, Context(
             self.deps,
             pending.call,
@@ -271,7 +308,7 @@ class Run:
             deadline=None if allowed_s is None else self.clock.monotonic() + allowed_s,
             allowed_s=allowed_s,
             flag=begun.flag,
-            progress=None if progress is None else lambda value: progress(ToolProgress(pending.call, value, step)),
+            progress=None if progress is None else tell,
         )
 
     def land(self, pending: Pending, result: ToolResult) -> None:
@@ -315,30 +352,48 @@ class Run:
                 begun.pending = pending
                 self.begun[pending] = begun
                 self.state.start(pending, at=begun.at)
-        for begun in self.early:
-            begun.flag.is_set = True
+        self._drop_early(self.state.tally.steps)
+
+    def _drop_early(self, step: int) -> None:
+        dropped, self.early = self.early, []
+        for begun in dropped:
+            begun.drop()
             if self.emit is not None:
-                self.emit(ToolDropped(begun.pending.call, self.state.tally.steps))
-        self.early.clear()
+                self.emit(ToolDropped(begun.pending.call, step))
 
     def tell(self, effect: Tell) -> None:
         """Record a message of the loop."""
         self.state.tell(effect.message, at=self.clock.now(), now=self.clock.monotonic())
 
-    def abandon(self) -> None:
-        """Tell the functions that still run that nobody waits for them."""
-        for begun in (*self.begun.values(), *self.early):
-            begun.flag.is_set = True
-
-    def fail(self, error: AgentKitError) -> None:
-        """Give an error that ends the run the transcript, with all that was done."""
-        if isinstance(error, Cancelled):
-            self.answer_cancelled()
-        error.transcript = self.state.transcript
-
-    def answer_cancelled(self) -> None:
-        """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""
+    def cancel(self) -> None:
+        """Let the run end, and its functions know of it. From any thread."""
         self.cancelled = True
         self.abandon()
-        for pending in self.state.transcript.pending:
-            self.land(pending, ToolResult(CANCELLED, "cancelled"))
+
+    def abandon(self) -> None:
+        """Tell the functions that still run that nobody waits for them."""
+        for begun in (*tuple(self.begun.values()), *tuple(self.early)):
+            begun.flag.is_set = True
+
+    def fail(self, error: BaseException) -> None:
+        """The run ends with an error. One of ours gets the transcript, with all that was done."""
+        self.abandon()
+        for begun in tuple(self.begun.values()):
+            if begun.outcome is not None and begun.outcome.raised is None:
+                self.land(begun.pending, begun.outcome.value)
+        if not isinstance(error, AgentKitError) or isinstance(error, Cancelled):
+            self._answer_cancelled()
+        if isinstance(error, AgentKitError):
+            error.transcript = self.state.transcript
+        self._drop_early(self.state.tally.steps + 1)
+
+    def _answer_cancelled(self) -> None:
+        """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""
+        self.cancelled = True
+        unfinished, result = self.state.transcript.pending, ToolResult(CANCELLED, "cancelled")
+        for pending in unfinished:
+            self.begun.pop(pending, None)
+            self.state.land(pending, result, now=self.clock.monotonic())
+        if self.emit is not None:
+            for pending in unfinished:
+                self.emit(ToolFinished(pending.call, result, self.state.transcript.entries[pending.entry].step))

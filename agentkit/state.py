@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from agentkit.chat.request import Request
 from agentkit.chat.settings import Settings
 from agentkit.errors import LimitReached, UsageError
-from agentkit.messages import Content, Reply, ToolCall, ToolResult, Usage, user
+from agentkit.messages import Content, Reply, ToolCall, ToolResult, Usage, is_cut, user
 from agentkit.policy import Limits
 from agentkit.tools import Tool, find_tool
 from agentkit.transcript import CallRecord, Entry, Pending, Transcript
@@ -129,7 +129,7 @@ class State:
         self.plan = plan
         self.transcript = transcript.copy()
         self.run = last.run if prompt is None and last is not None and last.run else new_run
-        self.transcript.adopt(self.run)
+        self.transcript.adopt(self.run, self._resolved)
         if prompt is not None:
             self.transcript.append(Entry(user(prompt), run=self.run, at=at))
         self.tally = Tally()
@@ -189,7 +189,7 @@ class State:
     def land_reply(self, reply: Reply, *, source: str | None, at: float, now: float) -> None:
         """Record the model's reply; a call that was cut off gets its result with it."""
         calls = [CallRecord(self._resolved(call)) for call in reply.tool_calls]
-        if calls and reply.finish_reason == "length":
+        if calls and is_cut(reply.finish_reason):
             calls[-1].result = ToolResult(CUT, status="not_run")
         entry = Entry(
             reply.message,

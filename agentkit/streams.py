@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from anyio import CancelScope, Event, get_cancelled_exc_class, move_on_after
 
 from agentkit.calling import hopper, spawn
-from agentkit.drive import Caller
 from agentkit.errors import Cancelled, UsageError
 from agentkit.events import StepFinished, TextDelta
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
     from types import TracebackType
 
     from agentkit import events
+    from agentkit.drive import Caller
     from agentkit.messages import Content, Reply
     from agentkit.run import Run
     from agentkit.transcript import Transcript
 
 T = TypeVar("T")
+P = TypeVar("P")
 log: Final = logging.getLogger("agentkit")
 BACKLOG: Final = 4096
 """How many events may wait for a listener before reading goes on only as fast as it listens."""
@@ -35,7 +36,7 @@ LEAVING_S: Final = 1.0
 
 
 class Stream(Generic[T]):
-    """Events as they happen: `async with … as stream: async for event in stream`. Leaving the block cancels the rest."""
+    """Events as they happen: `async with … as stream: async for event in stream`. Leaving it cancels the rest."""
 
     def __init__(self, work: Callable[[Stream[T]], Awaitable[T]]) -> None:
         self._work = work
@@ -56,7 +57,7 @@ class Stream(Generic[T]):
             raise UsageError("a stream is entered once: open another")
         self._done = Event()
         self._hop = hopper()
-        self._task = spawn(self._own)
+        self._task = spawn(self._own, self._end)
         return self
 
     async def __aexit__(
@@ -69,23 +70,28 @@ class Stream(Generic[T]):
         with move_on_after(LEAVING_S, shield=True):
             await done.wait()
         if not done.is_set():
-            log.warning("a stream was left, and a tool that does not heed its cancellation still runs")
+            log.warning("a stream was left, and an async tool that does not heed its cancellation still runs")
+            self._give_up()
 
     async def _own(self) -> None:
-        done = self._entered()
         try:
             with CancelScope() as self._scope:
                 if self._is_cancelled:
                     self._scope.cancel()
                 self._value.append(await self._work(self))
         except get_cancelled_exc_class():
-            self._is_cancelled = True
             raise
         except BaseException as error:
             self._error = error
-        finally:
-            done.set()
-            self._rouse()
+
+    def _end(self) -> None:
+        if not self._value and self._error is None:
+            self._error = Cancelled("the stream was cancelled", transcript=self._transcript())
+        self._entered().set()
+        self._rouse()
+
+    def _give_up(self) -> None:
+        """What was cancelled goes on, and nobody waits for it."""
 
     def tell(self, event: events.Event) -> None:
         """Hand an event to whoever listens."""
@@ -97,11 +103,13 @@ class Stream(Generic[T]):
             self._wake.set()
             self._wake = None
 
-    async def pace(self) -> None:
-        """Wait while the listener is far behind, or, going step by step, until it asks for more."""
+    async def pace(self) -> bool:
+        """Wait while the listener is far behind, or, going step by step, until it asks for more; whether it had to."""
+        waited = False
         while len(self._outbox) > BACKLOG or (self._stepping and self._wake is None):
-            self._room = Event()
+            self._room, waited = Event(), True
             await self._room.wait()
+        return waited
 
     def __aiter__(self) -> Self:
         return self
@@ -110,9 +118,11 @@ class Stream(Generic[T]):
         outbox, done = self._outbox, self._entered()
         while not outbox:
             if done.is_set():
-                self._raise()
+                if self._error is not None:
+                    raise self._error
                 raise StopAsyncIteration
-            self._wake = Event()
+            if self._wake is None:
+                self._wake = Event()
             if self._room is not None:
                 self._room.set()
             await self._wake.wait()
@@ -122,20 +132,12 @@ class Stream(Generic[T]):
             self._room = None
         return event
 
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-        if not self._value:
-            raise Cancelled("the stream was cancelled", transcript=self._transcript())
-
     def _transcript(self) -> Transcript | None:
         return None
 
-    async def text(self) -> AsyncIterator[str]:
+    def text(self) -> AsyncIterator[str]:
         """The answer's text alone, piece by piece."""
-        async for event in self:
-            if isinstance(event, TextDelta):
-                yield event.text
+        return _Picked(self, lambda event: event.text if isinstance(event, TextDelta) else None)
 
     async def finish(self) -> T:
         """Go through the rest, and return what came of it."""
@@ -167,6 +169,26 @@ class Stream(Generic[T]):
         raise UsageError(f"there is no {name} before the stream's end: go through its events, or await finish()")
 
 
+class _Picked(Generic[P]):
+    """What a function makes of a stream's events, where it makes something of them.
+
+    No generator: one that is dropped half-way has to be closed, in the event loop that it ran in.
+    """
+
+    def __init__(self, stream: AsyncIterator[events.Event], pick: Callable[[events.Event], P | None]) -> None:
+        self._stream = stream
+        self._pick = pick
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> P:
+        while True:
+            picked = self._pick(await anext(self._stream))
+            if picked is not None:
+                return picked
+
+
 class StreamSync(Generic[T]):
     """Events as they happen: `with … as stream: for event in stream`. Leaving the block cancels the rest."""
 
@@ -175,28 +197,41 @@ class StreamSync(Generic[T]):
         self._caller = caller
         self._value: list[T] = []
         self._error: BaseException | None = None
+        self._is_entered = False
 
     def __enter__(self) -> Self:
+        if self._is_entered:
+            raise UsageError("a stream is entered once: open another")
+        self._is_entered = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._work.close()
+        if not self._value and self._error is None:
+            self._error = Cancelled("the stream was cancelled", transcript=self._transcript())
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> events.Event:
+        if not self._is_entered:
+            raise UsageError("open the stream first: with … as stream")
+        if self._error is not None:
+            raise self._error
         try:
             return next(self._work)
         except StopIteration as stop:
-            if not self._value and self._error is None and stop.value is not None:
+            if not self._value:
                 self._value.append(stop.value)
             raise
         except BaseException as error:
             self._error = error
             raise
+
+    def _transcript(self) -> Transcript | None:
+        return None
 
     def text(self) -> Iterator[str]:
         """The answer's text alone, piece by piece."""
@@ -234,7 +269,7 @@ class OfRun:
 
     def send(self, content: Content) -> None:
         """Say something more to the running run, from any thread: it goes in before the model is asked next."""
-        self.run.inbox.append(content)
+        self.run.send(content)
 
 
 class RunStream(Stream[T], OfRun):
@@ -249,15 +284,16 @@ class RunStream(Stream[T], OfRun):
         """What came of the run, after its last event. Raises what ended it, or UsageError before its end."""
         return self._get("result")
 
-    async def steps(self) -> AsyncIterator[StepFinished]:
+    def steps(self) -> AsyncIterator[StepFinished]:
         """The model's replies, one by one; the run goes on when the next is asked for."""
         self._stepping = True
-        async for event in self:
-            if isinstance(event, StepFinished):
-                yield event
+        return _Picked(self, lambda event: event if isinstance(event, StepFinished) else None)
 
     def _transcript(self) -> Transcript:
         return self.transcript
+
+    def _give_up(self) -> None:
+        self.run.fail(Cancelled())
 
 
 class RunStreamSync(StreamSync[T], OfRun):
@@ -277,6 +313,9 @@ class RunStreamSync(StreamSync[T], OfRun):
         for event in self:
             if isinstance(event, StepFinished):
                 yield event
+
+    def _transcript(self) -> Transcript:
+        return self.transcript
 
 
 class ReplyStream(Stream["Reply"]):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from dataclasses import dataclass, replace
 from functools import update_wrapper
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from agentkit._json import is_list
+from agentkit._json import dumps, is_list
 from agentkit.calling import Kind, LoopThread, finish, finish_async, kind_of
 from agentkit.errors import AgentKitError, BadArguments, UsageError
 from agentkit.messages import Audio, File, Image, ToolCall, ToolResult, ToolSpec
@@ -137,7 +137,9 @@ class Tool:
     ) -> None:
         described = _as_called(function)
         schema = describe(described, context=Context, name=name, description=description, localns=localns)
-        if attempts < 1 or (attempts > 1 and not retry_on):
+        if attempts < 1:
+            raise UsageError(f"tool {schema.name}: attempts={attempts} must be 1 or more")
+        if attempts > 1 and not retry_on:
             raise UsageError(
                 f"tool {schema.name}: attempts={attempts} needs retry_on=, the errors that are worth a retry"
             )
@@ -245,8 +247,11 @@ def _as_called(function: Any) -> Callable[..., Any]:
         return MethodType(cast("Any", function).__func__, object)
     owner, _, _ = getattr(function, "__qualname__", "").rpartition(".")
     names = getattr(getattr(function, "__code__", None), "co_varnames", ())
-    if owner and not owner.endswith("<locals>") and names[:1] == ("self",) and not isinstance(function, MethodType):
-        return MethodType(function, object())
+    if owner and not owner.endswith("<locals>") and not isinstance(function, MethodType):
+        if names[:1] == ("self",):
+            return MethodType(function, object())
+        if names[:1] == ("cls",):  # a @tool below a @classmethod
+            return MethodType(function, object)
     return _callable(function)
 
 
@@ -398,17 +403,17 @@ def call_steps(
         invoke = made.bind(pending.call.arguments, context)
     except BadArguments as error:
         return ToolResult(str(error), "not_run")
-    for attempt in range(1, made.attempts + 1):
+    attempt = 1
+    while True:
         try:
             value = yield invoke
-        except made.retry_on as error:
-            if attempt == made.attempts:
-                return failed(made, error)
         except Exception as error:  # whatever it is, the model is told and the caller has it
-            return failed(made, error)
+            # what was given up may still be at work, and is not started a second time beside that
+            if attempt >= made.attempts or isinstance(error, TookTooLong) or not isinstance(error, made.retry_on):
+                return failed(made, error)
         else:
             return result_of(made, value)
-    raise AssertionError("unreachable: the last attempt returns")
+        attempt += 1
 
 
 def unknown(name: str, tools: Mapping[str, Tool]) -> ToolResult:
@@ -442,8 +447,8 @@ def result_of(made: Tool, value: Any) -> ToolResult:
         items: Sequence[Any] = value if is_list(value) else (value,)
         parts = tuple([item.data for item in items if isinstance(item, _PARTS)])
         try:
-            content = _beside(parts, items) if parts else to_json(value).decode()
-        except (PydanticSerializationError, UnicodeDecodeError, ValueError) as error:
+            content = _beside(parts, items) if parts else _written(value)
+        except ValueError as error:
             message = f"{made.name} returned a {type(value).__name__}, which cannot be written as JSON."
             return ToolResult(message, "failed", error=f"{type(error).__name__}: {error}", value=value, raised=error)
     return ToolResult(shortened(content, made.max_output_chars), parts=parts, value=value)
@@ -454,8 +459,15 @@ _PARTS: Final = (Image, Audio, File)
 
 def _beside(parts: Sequence[Mapping[str, Any]], items: Sequence[Any]) -> str:
     rest = [item for item in items if not isinstance(item, _PARTS)]
-    texts = [item if isinstance(item, str) else to_json(item).decode() for item in rest]
+    texts = [item if isinstance(item, str) else _written(item) for item in rest]
     return "\n".join([*texts, f"({len(parts)} attached in the next message: {', '.join(p['type'] for p in parts)})"])
+
+
+def _written(value: object) -> str:
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:  # of a name that is no Unicode, as a folder may hold, too
+        return dumps(to_jsonable_python(value)).decode()
 
 
 def shortened(text: str, limit: int) -> str:

@@ -162,11 +162,13 @@ class Transcript:
         calls[pending.position] = replace(calls[pending.position], **change)
         self._entries[pending.entry] = replace(entry, calls=tuple(calls), elapsed_s=max(entry.elapsed_s, elapsed_s))
 
-    def adopt(self, run: str) -> None:
-        """Make calls without a result that no run asked for (they were loaded) those of `run`."""
+    def adopt(self, run: str, resolved: Callable[[ToolCall], ToolCall]) -> None:
+        """Make calls without a result that no run asked for (they were loaded) those of `run`, by its own names."""
         for index in {i for i, _ in self._open}:
-            if not self._entries[index].run:
-                self._entries[index] = replace(self._entries[index], run=run)
+            entry = self._entries[index]
+            if not entry.run:
+                calls = tuple([replace(record, call=resolved(record.call)) for record in entry.calls])
+                self._entries[index] = replace(entry, run=run, calls=calls)
 
     def mapped(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Transcript:
         """A new transcript whose messages, and results as tool messages, went through `change`."""
@@ -263,11 +265,19 @@ def _mapped(entry: Entry, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
 
 # Dumps
 
-_PLAIN: Final = ("author", "run", "step", "at", "elapsed_s", "agent", "source", "finish_reason", "cost")
+# What of an entry is dumped as it is, and the value that is left out.
+_PLAIN: Final[dict[str, Any]] = {
+    "author": None,
+    "run": "",
+    "step": 0,
+    "at": 0.0,
+    "elapsed_s": 0.0,
+    **dict.fromkeys(("agent", "source", "finish_reason", "cost")),
+}
 
 
 def _dump_entry(entry: Entry) -> bytes:
-    beside: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(entry, name))}
+    beside: dict[str, Any] = {name: value for name, usual in _PLAIN.items() if (value := getattr(entry, name)) != usual}
     if entry.usage is not None:
         beside["usage"] = entry.usage.data
     if entry.calls:
@@ -344,14 +354,15 @@ class _PlainList:
             self.asked.append((call.id, call.name, Pending(place, position, kept, "")))
 
     def answer(self, index: int, data: Mapping[str, Any]) -> None:
-        wanted = data.get("tool_call_id") or ""
+        wanted = str(data.get("tool_call_id") or "")
         name = data.get("name") if data.get("role") == "function" else None
         for at, (call_id, call_name, pending) in enumerate(self.asked):
             if call_id == wanted and (name is None or call_name == name):
                 del self.asked[at]
-                content = data.get("content")
-                other = [part for part in content if part.get("type") != "text"] if is_array(content) else []
-                return self.transcript.land(pending, ToolResult(text_of(content), parts=tuple(other)))
+                content = content_data("" if data.get("content") is None else data["content"])
+                listed = [] if isinstance(content, str) else content
+                other = tuple([part for part in listed if part["type"] not in ("text", "output_text")])
+                return self.transcript.land(pending, ToolResult(text_of(content), parts=other))
         self.mended.append(
             f"message {index}: left out, a result for {wanted or name!r}, which no call before it asked for"
         )
@@ -366,15 +377,15 @@ def _load_plain(messages: Sequence[Any], *, trusted: bool, allow_system: bool) -
         if not is_object(data):
             raise UsageError(f"message {index} is a {type(data).__name__}; a message is a dict with a 'role'")
         role = data.get("role")
-        if role in ("tool", "function"):
-            plain.answer(index, data)
-            continue
         if role in ("system", "developer") and not allow_system:
             raise UsageError(
                 f"message {index} is a {role} message in a list that is not trusted: leave it out, put it into the "
                 "agent's instructions, or load the list with allow_system=True"
             )
         try:
+            if role in ("tool", "function"):
+                plain.answer(index, data)
+                continue
             content = data.get("content")
             if content is not None or (role != "assistant"):
                 content_data(content)

@@ -22,12 +22,13 @@ PACKAGE = ROOT / "agentkit"
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
     "_json errors messages events transcript calling schema tools output chat policy flow state loop "
-    "clock run _http endpoint drive drive_async model agent "
+    "clock run _http endpoint drive drive_async streams model agent printing "
     "history guards conversations testing serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
-    "chat": "settings dialects exchange wording faults sse reply merge calls stream jsonmode reader request".split()
+    "_http": "abort allowance body request proxies tls faults wire wire_async answer relay sync asynchronous".split(),
+    "chat": "settings dialects exchange wording faults sse merge reply calls stream reader request jsonmode jsonreply".split()
 }
 
 # All up to the loop decide, and wait for nothing; these two alone run other people's functions.
@@ -41,7 +42,7 @@ NOT_IN_PURE = (
 BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
-EXTRAS = {"local": {"xllamacpp"}, "testing": {"pytest"}}
+EXTRAS = {"calling": {"trio"}, "local": {"xllamacpp"}, "testing": {"pytest"}}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
 DOORS = {"agentkit.model"}  # the one function that loads a part of the package by name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_loaded_state_has_the_same_tally_at_every_point(scenario: Scenario, ba
         assert again.time_left(stepper.now) == state.time_left(stepper.now)
         assert (again.forced, again.run) == (state.forced, state.run)
         grown.append(again.tally)
-    for before, after in zip(grown, grown[1:], strict=False):
+    for before, after in pairwise(grown):
         assert before.steps <= after.steps
         assert before.tool_calls <= after.tool_calls
         assert before.tokens <= after.tokens

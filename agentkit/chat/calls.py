@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from agentkit._json import dumps
-from agentkit.chat.merge import is_object, merged, plain
-from agentkit.chat.reply import place_of
+from agentkit._json import dumps, is_object
+from agentkit.chat.merge import merged, place_of, plain
 from agentkit.errors import ProtocolError
 from agentkit.events import ToolCallDelta
 from agentkit.messages import ToolCall

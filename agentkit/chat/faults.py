@@ -74,7 +74,9 @@ def fault(status: int, headers: Mapping[str, str], body: bytes, *, now: float | 
     told = _Told.from_body(body, headers)
     if status >= 400:
         return _error(told, status, headers, now)
-    return _in_reply(told, headers, now) if told.error else _no_reply(status, told, headers)
+    if told.error:
+        return _in_reply(told, headers, now)
+    return _no_reply(status, told.text or body.decode("utf-8", "replace").strip(), headers)
 
 
 def fault_in_reply(error: object, headers: Mapping[str, str] = _NO_HEADERS) -> EndpointError:
@@ -167,8 +169,8 @@ def _redirect(status: int, headers: Mapping[str, str]) -> EndpointError:
     )
 
 
-def _no_reply(status: int, told: _Told, headers: Mapping[str, str]) -> EndpointError:
-    text = f"this is no Chat Completions reply: {told.text}" if told.text else "the body is empty"
+def _no_reply(status: int, text: str, headers: Mapping[str, str]) -> EndpointError:
+    text = f"this is no Chat Completions reply: {text}" if text else "the body is empty"
     return ProtocolError(_message(f"HTTP {status}", text), status=status, request_id=_request_id(headers))
 
 

@@ -1,72 +1,138 @@
-"""Tool calls for models and endpoints that have none: written as JSON, held to a schema by response_format.
+"""Tool calls for models and endpoints that have none: a request written so that they can be made in JSON.
 
-In the transcript these are ordinary calls and results. The JSON form exists on the wire alone: `lowered` writes a
-request in it, `lifted` reads a reply of it.
+In the transcript these are ordinary calls and results; the JSON form exists on the wire alone. `lowered` writes a
+request in it: the tools are described in the instructions, a few examples stand before the conversation, and the reply
+is held to a schema with an arm for each tool and one for an answer. jsonreply.py reads what comes back.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import json
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import from_json
-
-from agentkit._json import dumps, is_object, loads
-from agentkit.chat.reader import ReplyReader
+from agentkit._json import is_array, is_object, loads
 from agentkit.chat.request import Request, wire_arguments
-from agentkit.events import Delta, TextDelta
-from agentkit.messages import Choice, Message, Reply, ToolCall, ToolSpec, assistant, user
-from agentkit.transcript import CallRecord, Entry, Transcript
+from agentkit.messages import Message, ToolSpec, assistant, user
+from agentkit.transcript import Entry, Transcript
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
+    from agentkit.transcript import CallRecord
+
+QUESTION: Final = "question"
 TOOL: Final = "tool"
 ARGUMENTS: Final = "arguments"
 ANSWER: Final = "answer"
-CALL_ID: Final = "call_json"
+LONGEST_QUESTION: Final = 300
+"""Up to so many characters, a reply repeats the question: small models copy arguments from what stands near."""
+
+_EXAMPLES: Final = (
+    (
+        "Who wrote the book Dune?",
+        "book_author",
+        {"title": "Dune"},
+        "Frank Herbert",
+        "Dune was written by Frank Herbert.",
+    ),
+    (
+        "How many people live in Chile?",
+        "population",
+        {"country": "Chile"},
+        "19600000",
+        "19600000 people live in Chile.",
+    ),
+    ("Multiply 6 by 7.", "multiply", {"x": 6, "y": 7}, "42", "6 times 7 is 42."),
+    (
+        "How many lines are in /home/eva/a.txt?",
+        "line_count",
+        {"file": "/home/eva/a.txt"},
+        "310",
+        "There are 310 lines in /home/eva/a.txt.",
+    ),
+)
+"""Made-up tools: the schema does not let the model call them. Measured on a model of 135M parameters, 42 questions:
+right calls with one tool 33, of three 29; without examples and question 11 to 28, and 3 to 10."""
 
 
 def lowered(request: Request) -> Request:
-    """The same request without native tools: they are described in the instructions, the schema has an arm for each."""
-    choice = request.settings.tool_choice
-    tools = _offered(request.tools, choice)
+    """The same request, with its tools in JSON."""
+    settings = request.settings
+    tools = _offered(request.tools, settings.tool_choice)
     closed = not tools or _repeats(request.transcript)
-    forced = choice is not None and choice not in ("auto", "none") and not closed
-    schema = reply_schema([] if closed else tools, answer=not forced)
-    settings = replace(
-        request.settings,
+    forced = settings.forced is not None and not closed
+    schema = reply_schema(
+        [] if closed else tools,
+        question=_question(request.transcript),
+        answer=None if forced else _answer_schema(settings.response_format),
+    )
+    lowered_settings = replace(
+        settings,
         tool_choice=None,
         parallel_tool_calls=None,
         response_format={"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}},
     )
     texts = [text for text in (request.instructions, instructions(request.tools)) if text]
-    return Request(_written(request.transcript), (), settings, "\n\n".join(texts), request.stream)
+    transcript = Transcript([*_examples(), *_written(request.transcript)])
+    return Request(transcript, (), lowered_settings, "\n\n".join(texts), request.stream)
 
 
 def instructions(tools: Sequence[ToolSpec]) -> str:
-    """What the model is told of the tools and of the form of its replies."""
-    listed = "\n".join(
-        dumps({"name": tool.name, "description": tool.description, "parameters": tool.parameters}).decode()
+    """What the model is told of the tools."""
+    listed = [
+        f"- {tool.name}({', '.join(tool.parameters.get('properties', ()))}): {tool.description}".rstrip(": ")
         for tool in tools
-    )
-    return (
-        f"You can use these tools:\n{listed}\n\n"
-        f'To use a tool, reply {{"{TOOL}": its name, "{ARGUMENTS}": {{…}}}}. You are then given its result. '
-        f'To answer, reply {{"{ANSWER}": "…"}}, and say in it what the results were.'
-    )
+    ]
+    return "\n".join(["You can call these functions:", *listed])
 
 
-def reply_schema(tools: Sequence[ToolSpec], *, answer: bool) -> dict[str, Any]:
-    """The JSON Schema of a reply: a call of one of the tools, or an answer."""
-    arms = [_closed({TOOL: {"const": tool.name}, ARGUMENTS: dict(tool.parameters)}) for tool in tools]
-    if answer or not arms:
-        arms.append(_closed({ANSWER: {"type": "string"}}))
-    return arms[0] if len(arms) == 1 else {"anyOf": arms}
+def reply_schema(
+    tools: Sequence[ToolSpec], *, question: str | None = None, answer: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The JSON Schema of a reply: a call of one of the tools, or an answer, by its own schema; None for no answer."""
+    definitions: dict[str, Any] = {}
+    arms = [
+        _arm(question, {TOOL: {"const": tool.name}, ARGUMENTS: _hoisted(tool.parameters, tool.name, definitions)})
+        for tool in tools
+    ]
+    if answer is not None or not arms:
+        arms.append(_arm(question, {ANSWER: _hoisted(answer or {"type": "string"}, ANSWER, definitions)}))
+    schema = arms[0] if len(arms) == 1 else {"anyOf": arms}
+    return {**schema, "$defs": definitions} if definitions else schema
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+def _arm(question: str | None, properties: dict[str, Any]) -> dict[str, Any]:
+    if question is not None:
+        properties = {QUESTION: {"const": question}, **properties}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _hoisted(schema: Any, owner: str, definitions: dict[str, Any]) -> Any:
+    """A schema that stands inside another: its $defs move to the outer one, under names of their own."""
+    if is_array(schema):
+        return [_hoisted(item, owner, definitions) for item in schema]
+    if not is_object(schema):
+        return schema
+    moved: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "$defs" and is_object(value):
+            definitions.update({f"{owner}.{key}": _hoisted(item, owner, definitions) for key, item in value.items()})
+        elif name == "$ref" and isinstance(value, str):
+            moved[name] = value.replace("#/$defs/", f"#/$defs/{owner}.", 1)
+        else:
+            moved[name] = _hoisted(value, owner, definitions)
+    return moved
+
+
+def _answer_schema(response_format: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    match response_format or {}:
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return dict(schema)
+        case {"type": "json_object"}:
+            return {"type": "object"}
+        case _:
+            return {"type": "string"}
 
 
 def _offered(tools: Sequence[ToolSpec], choice: str | Mapping[str, Any] | None) -> list[ToolSpec]:
@@ -86,151 +152,69 @@ def _repeats(transcript: Transcript) -> bool:
     return len(calls) > 1 and calls[0] == calls[1]
 
 
-def _written(transcript: Transcript) -> Transcript:
+def _question(transcript: Transcript) -> str | None:
+    asked = [entry for entry in transcript if _is_question(entry)]
+    return _repeated(asked[-1].message) if asked else None
+
+
+def _is_question(entry: Entry) -> bool:
+    return entry.message.role == "user" and entry.author == "caller"
+
+
+def _repeated(message: Message) -> str | None:
+    text = message.text
+    return text if 0 < len(text) <= LONGEST_QUESTION else None
+
+
+def _examples() -> list[Entry]:
+    return [
+        Entry(message)
+        for question, name, arguments, result, answer in _EXAMPLES
+        for message in (
+            user(question),
+            assistant(_call_text(question, name, arguments)),
+            user(_result_text(name, result)),
+            assistant(_answer_text(question, answer)),
+        )
+    ]
+
+
+def _written(transcript: Transcript) -> list[Entry]:
     entries: list[Entry] = []
+    question: str | None = None
     for entry in transcript:
-        if not entry.calls:
-            plain = entry.message.role == "assistant" and entry.message.text
-            entries.append(replace(entry, message=assistant(answer_text(entry.message.text))) if plain else entry)
+        text = entry.message.text if entry.message.role == "assistant" else ""
+        if _is_question(entry):
+            question = _repeated(entry.message)
+        if text:
+            entries.append(Entry(assistant(_answer_text(question, text)), "model"))
+        elif not entry.calls:
+            entries.append(entry)
         for record in entry.calls:
-            entries.append(Entry(assistant(call_text(record.call)), author="model"))
-            entries.append(Entry(user(result_content(record)), author="loop"))
-    return Transcript(entries)
+            arguments = loads(wire_arguments(record.call))
+            entries.append(Entry(assistant(_call_text(question, record.call.name, arguments)), "model"))
+            entries.append(Entry(user(_told(record)), "loop"))
+    return entries
 
 
-def call_text(call: ToolCall) -> str:
-    """A call as the model writes it."""
-    return dumps({TOOL: call.name, ARGUMENTS: loads(wire_arguments(call))}).decode()
+def _call_text(question: str | None, name: str, arguments: Mapping[str, Any]) -> str:
+    return _spelt(question, {TOOL: name, ARGUMENTS: arguments})
 
 
-def answer_text(text: str) -> str:
-    """An answer as the model writes it."""
-    return dumps({ANSWER: text}).decode()
+def _answer_text(question: str | None, answer: str) -> str:
+    return _spelt(question, {ANSWER: answer})
 
 
-def result_content(record: CallRecord) -> Any:
-    """A call's result as the model is told it."""
+def _spelt(question: str | None, reply: Mapping[str, Any]) -> str:
+    # spaced, as models write JSON themselves
+    return json.dumps(reply if question is None else {QUESTION: question, **reply}, ensure_ascii=False)
+
+
+def _told(record: CallRecord) -> Any:
     result = record.result
-    told = f"Result of {record.call.name}: {'' if result is None else result.content}"
+    told = _result_text(record.call.name, "" if result is None else result.content)
     return told if result is None or not result.parts else [told, *result.parts]
 
 
-def lifted(reply: Reply, request: Request) -> Reply:
-    """The same reply with its calls as calls and its answer as text."""
-    known = {tool.name: tool for tool in request.tools}
-    choices: list[Choice] = []
-    for choice in reply.choices:
-        call, text = read(choice.text, cut=choice.finish_reason == "length")
-        if call is not None and (call.name in known or text is None):
-            data = {**choice.message.data, "content": None, "tool_calls": [call.data]}
-            reason = choice.finish_reason if choice.finish_reason == "length" else "tool_calls"
-            choices.append(replace(choice, message=Message(data), text="", tool_calls=(call,), finish_reason=reason))
-        else:
-            data = {**choice.message.data, "content": text}
-            choices.append(replace(choice, message=Message(data), text=text or ""))
-    return replace(reply, choices=tuple(choices))
-
-
-class Reader(ReplyReader):
-    """Reads a reply in the JSON form: an answer's text is told as text while it comes, a call as a call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._written: dict[int, _Written] = {}
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """As ReplyReader's, with what the JSON says in place of the JSON."""
-        return [told for delta in super().feed(data) for told in self._told(delta)]
-
-    def finish(self) -> list[Delta]:
-        """As ReplyReader's."""
-        return [told for delta in super().finish() for told in self._told(delta)]
-
-    def _told(self, delta: Delta) -> list[Delta]:
-        if not isinstance(delta, TextDelta):
-            return [delta]
-        return self._written.setdefault(delta.choice, _Written(delta.choice)).add(delta.text)
-
-
-class _Written:
-    """The JSON of one choice as it comes."""
-
-    def __init__(self, choice: int) -> None:
-        self._choice = choice
-        self._text = ""
-        self._told = 0
-        self._form: str | None = None
-        self._name = ""
-
-    def add(self, piece: str) -> list[Delta]:
-        self._text += piece
-        if self._form is None:
-            self._begin()
-        if self._form == "text":
-            return self._tell_text(self._text)
-        if self._form == ANSWER:
-            return self._tell_text(_partial_string(self._text[self._start :]))
-        return []
-
-    def _begin(self) -> None:
-        head = self._text.lstrip()
-        if found := _OPENING.match(head):
-            self._form = found[1]
-            self._start = len(self._text) - len(head) + found.end()
-        elif head and not _MAYBE.fullmatch(head):
-            self._form = "text"
-
-    def _tell_text(self, text: str) -> list[Delta]:
-        new = text[self._told :]
-        self._told = len(text)
-        return [TextDelta(new, choice=self._choice)] if new else []
-
-
-_OPENING: Final = re.compile(r'\{\s*"(tool|answer)"\s*:\s*"')
-_MAYBE: Final = re.compile(r'\{\s*("([a-z]{0,6}("\s*(:\s*)?)?)?)?')
-
-
-def _partial_string(text: str) -> str:
-    """As much of a JSON string as has come, without its opening quote."""
-    end = 0
-    while end < len(text) and text[end] != '"':
-        end += 2 if text[end] == "\\" else 1
-    for stop in range(min(end, len(text)), max(min(end, len(text)) - 12, -1), -1):
-        # an escape, or a pair of them for one character, may have come in part
-        try:
-            value: str = from_json('"' + text[:stop] + '"')
-        except ValueError:
-            continue
-        return value
-    return ""
-
-
-def read(text: str, *, cut: bool) -> tuple[ToolCall | None, str | None]:
-    """The call that a text spells, or the answer. What is neither is the answer itself."""
-    try:
-        value = loads(text)
-    except ValueError:
-        return _read_cut(text) if cut else (None, text)
-    if not is_object(value):
-        return None, text
-    if isinstance(value.get(TOOL), str):
-        arguments = value.get(ARGUMENTS)
-        return ToolCall(CALL_ID, value[TOOL], dumps({} if arguments is None else arguments).decode()), None
-    answer = value.get(ANSWER)
-    return None, answer if isinstance(answer, str) else text
-
-
-def _read_cut(text: str) -> tuple[ToolCall | None, str | None]:
-    head, found, rest = text.partition(f'"{ARGUMENTS}"')
-    if found and f'"{TOOL}"' in head:
-        name = head.partition(f'"{TOOL}"')[2].strip(' :,"\n')
-        return ToolCall(CALL_ID, name, rest.lstrip(" :\n")), None
-    opening, found, rest = text.partition(f'"{ANSWER}"')
-    if found and not opening.strip(" {\n"):
-        start = rest.partition('"')[2]
-        for end in range(len(start), max(len(start) - 12, 0), -1):  # an escape may be cut in two
-            try:
-                return None, str(loads('"' + start[:end] + '"'))
-            except ValueError:
-                continue
-    return None, text
+def _result_text(name: str, content: str) -> str:
+    return f"Result of {name}: {content}"

@@ -7,7 +7,9 @@ cost the square of the length; `plain` makes JSON of it again.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
+
+from agentkit._json import is_array, is_object
 
 REPLACED: Final = frozenset({"id", "type", "index", "format"})
 # What a model says comes token by token, and two equal tokens in a row are two.
@@ -30,14 +32,19 @@ GROWING: Final = ("text", "output_text", "thinking", "reasoning")
 """The content parts that come in pieces."""
 
 
-def is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a JSON value is an object."""
-    return isinstance(value, dict)
-
-
-def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Whether a JSON value is a list."""
-    return isinstance(value, list)
+def place_of(index: object, position: int) -> int:
+    """An `index` as an int, where it is one in some spelling; else the position."""
+    match index:
+        case bool():
+            return position
+        case int():
+            return index
+        case float() if index.is_integer():
+            return int(index)
+        case str() if index.isascii() and index.isdigit() and len(index) < 20:
+            return int(index)
+        case _:
+            return position
 
 
 class Text:
@@ -109,7 +116,7 @@ def merged(old: Any, new: Any, name: str = "", *, join: bool = True) -> Any:
             field = "audio.data" if key == "data" and name == "audio" else key
             whole[key] = merged(whole.get(key), value, field, join=join)
         return whole
-    if is_list(new):
+    if is_array(new):
         items = old if isinstance(old, Items) else Items()
         items.extend(new, join=join)
         return items
@@ -127,9 +134,9 @@ def add_parts(parts: list[Any], new: list[Any]) -> None:
             last = {}
             parts.append(last)
         for name, value in part.items():
-            if is_list(value):
+            if is_array(value):
                 inner = last.get(name)
-                last[name] = inner = inner if is_list(inner) else []
+                last[name] = inner = inner if is_array(inner) else []
                 add_parts(inner, value)
             else:
                 last[name] = merged(last.get(name), value, name)
@@ -141,7 +148,7 @@ def plain(value: Any) -> Any:
         return "".join(value.pieces)
     if isinstance(value, Items):
         return [plain(item) for item in value.items]
-    if is_list(value):
+    if is_array(value):
         return [plain(item) for item in value]
     if is_object(value):
         return {name: plain(item) for name, item in value.items()}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
+from agentkit._json import is_array, is_object
 from agentkit.chat.faults import REQUEST_IDS, fault, fault_in_reply
-from agentkit.chat.merge import is_list, is_object
 from agentkit.chat.reply import excerpt, is_error, read_reply
 from agentkit.chat.sse import MAX_EVENT_BYTES, EventStream, Incoming, ServerEvent
 from agentkit.chat.stream import Assembler, deltas_of
@@ -91,7 +91,9 @@ class ReplyReader:
             self._feed_whole(data)
             return []
         if self._keep:
-            self._store(data)
+            self.pieces.append(data)
+            if len(self.pieces) - self._packed >= _PACK:
+                self._pack()
         return self._feed_stream(data)
 
     def finish(self) -> list[Delta]:
@@ -201,10 +203,13 @@ class ReplyReader:
 
     def _store(self, data: bytes) -> None:
         self.pieces.append(data)
-        # Many small pieces take many times their bytes: a bytes object is 33 of its own.
         if len(self.pieces) - self._packed >= _PACK:
-            self.pieces[self._packed :] = [b"".join(self.pieces[self._packed :])]
-            self._packed += 1
+            self._pack()
+
+    def _pack(self) -> None:
+        # Many small pieces take many times their bytes: a bytes object is 33 of its own.
+        self.pieces[self._packed :] = [b"".join(self.pieces[self._packed :])]
+        self._packed += 1
 
     # Events
 
@@ -331,11 +336,10 @@ class ReplyReader:
 
     def _fail(self, error: EndpointError) -> None:
         self.done = True
-        if self._failure is None:
-            self._failure = error
-            error.partial_text = error.partial_text or self.partial_text
-            error.status = error.status or self._status
-            error.request_id = error.request_id or next((v for n in REQUEST_IDS if (v := self._headers.get(n))), None)
+        self._failure = error
+        error.partial_text = error.partial_text or self.partial_text
+        error.status = error.status or self._status
+        error.request_id = error.request_id or next((v for n in REQUEST_IDS if (v := self._headers.get(n))), None)
 
     def _broken(self, where: str) -> ConnectionFailed:
         length = len(self.partial_text)
@@ -379,7 +383,7 @@ def parse(data: bytes) -> Any:
 def _inside(value: Any) -> Iterator[Any]:
     if is_object(value):
         yield from value.values()
-    elif is_list(value):
+    elif is_array(value):
         yield from value
 
 
@@ -392,7 +396,7 @@ def _documents(text: bytes) -> Iterator[Any]:
         if len(lines) < 2:
             raise
         value = [_Done() if line.strip() in _DONE else parse(line.removeprefix(b"data:")) for line in lines]
-    yield from value if is_list(value) else [value]
+    yield from value if is_array(value) else [value]
 
 
 class _Done:

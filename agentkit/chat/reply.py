@@ -10,10 +10,10 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from agentkit._json import dumps
-from agentkit.chat.merge import is_list, is_object
+from agentkit._json import dumps, is_array, is_object
+from agentkit.chat.merge import place_of
 from agentkit.errors import ProtocolError
-from agentkit.messages import Choice, Message, Reply, ToolCall, Usage, calls_of
+from agentkit.messages import Choice, Message, Reply, ToolCall, Usage, calls_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         ProtocolError: there is no choice in it, or one without a message.
     """
     found = body.get("choices")
-    listed = [found] if is_object(found) else found if is_list(found) else []
+    listed = [found] if is_object(found) else found if is_array(found) else []
     given: list[dict[str, Any]] = [item for item in listed if is_object(item)]
     if not given:
         raise ProtocolError(f"the answer has no choices: {excerpt(body)}", retryable=True)
@@ -70,7 +70,7 @@ def _read_choice(choice: Mapping[str, Any], index: int) -> Choice:
         extra["finish_reason"] = finish
     return Choice(
         message,
-        text=text_in(content) or transcript_in(data),
+        text=text_of(content) or transcript_in(data),
         reasoning=reasoning_in(data)[1],
         refusal=_refusal_in(data),
         tool_calls=calls,
@@ -93,40 +93,7 @@ def _message_in(choice: Mapping[str, Any], *, finished: bool) -> dict[str, Any]:
     raise ProtocolError(f"the answer's choice has no message: {excerpt(choice)}", retryable=True)
 
 
-def place_of(index: object, position: int) -> int:
-    """An `index` as an int, where it is one in some spelling; else the position."""
-    match index:
-        case bool():
-            return position
-        case int():
-            return index
-        case float() if index.is_integer():
-            return int(index)
-        case str() if index.isascii() and index.isdigit() and len(index) < 20:
-            return int(index)
-        case _:
-            return position
-
-
 # Text and reasoning, in a whole message or in a delta
-
-
-def text_in(content: object) -> str:
-    """The text of a message's or a delta's content."""
-    if isinstance(content, str):
-        return content
-    if is_object(content):
-        content = [content]
-    return "".join(_text_of_part(part) for part in content) if is_list(content) else ""
-
-
-def _text_of_part(part: object) -> str:
-    if isinstance(part, str):
-        return part
-    if is_object(part) and part.get("type") in ("text", "output_text", None):
-        text = part.get("text")
-        return text if isinstance(text, str) else ""
-    return ""
 
 
 def transcript_in(fields: Mapping[str, Any]) -> str:
@@ -142,7 +109,7 @@ def reasoning_in(fields: Mapping[str, Any]) -> tuple[str, str]:
         if (value := fields.get(name)) and (text := _said(value)):
             return name, text
     content = fields.get("content")
-    if is_list(content):
+    if is_array(content):
         text = "".join(_said(part) for part in content if is_reasoning(part))
         if text:
             return "content", text
@@ -157,7 +124,7 @@ def is_reasoning(part: object) -> bool:
 def _said(value: object) -> str:
     if isinstance(value, str):
         return value
-    if is_list(value):
+    if is_array(value):
         return "".join(map(_said, value))
     if is_object(value):
         return next((text for name in _SAID_IN if (text := _said(value.get(name)))), "")
@@ -168,7 +135,7 @@ def _refusal_in(message: Mapping[str, Any]) -> str | None:
     refusal, content = message.get("refusal"), message.get("content")
     if isinstance(refusal, str) and refusal:
         return refusal
-    if is_list(content):
+    if is_array(content):
         said = [part.get("refusal") for part in content if is_object(part) and part.get("type") == "refusal"]
         return "".join(text for text in said if isinstance(text, str)) or None
     return None
@@ -179,7 +146,7 @@ def _refusal_in(message: Mapping[str, Any]) -> str | None:
 
 def _read_calls(message: dict[str, Any]) -> tuple[ToolCall, ...]:
     found = message.get("tool_calls")
-    if is_object(found) or is_list(found):
+    if is_object(found) or is_array(found):
         listed = call_entries(found)
         spoken = [_in_form(entry) for entry in listed if not _is_blank(entry)]
         if spoken != found:
@@ -195,7 +162,7 @@ def call_entries(found: object) -> list[dict[str, Any]]:
     if is_object(found):
         alone = any(name in found for name in ("function", "name", "id", "arguments"))
         found = [found] if alone else list(found.values())
-    return [entry for entry in found if is_object(entry)] if is_list(found) else []
+    return [entry for entry in found if is_object(entry)] if is_array(found) else []
 
 
 def _in_form(entry: dict[str, Any]) -> dict[str, Any]:

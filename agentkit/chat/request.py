@@ -28,8 +28,13 @@ STANDARD: Final = frozenset({"role", "content", "name", "tool_calls"})
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
-_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_SURROGATE_BYTES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_NO_NUMBER: Final = re.compile("NaN|Infinity")
+_NUMBERS_ONLY: Final = json.JSONDecoder(parse_constant=lambda _: None)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+# One escape at a time, so that an escaped backslash before a "u" is none: a pair, a lone surrogate, any other.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
 
 
 @dataclass(slots=True)
@@ -103,7 +108,7 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
         head += [b',"tools":[', b",".join([spec.json(strict=dialect.strict) for spec in request.tools]), b"]"]
     head.append(b',"messages":[')
     if request.instructions:
-        head.append(dumps({"role": dialect.system_role, "content": mended(request.instructions)}))
+        head.append(_clean(dumps({"role": dialect.system_role, "content": request.instructions})))
     buffer = _spliced(request.transcript, Wire(dialect, source))
     if request.instructions and buffer:
         head.append(b",")
@@ -248,39 +253,34 @@ def wire_name(name: str) -> str:
 
 
 def wire_arguments(call: ToolCall) -> str:
-    """A call's arguments as they came if they are a JSON object, else the object in them, else an empty one."""
+    """A call's arguments as they came if they are a JSON object, else the object in them, else an empty one.
+
+    What endpoints refuse in them is mended: NaN and infinity become null, lone surrogates U+FFFD.
+    """
+    text = call.arguments.encode("utf-16", "surrogatepass").decode("utf-16", "replace") or "{}"
     try:
-        value = call.parsed
+        value = loads(text)
         if isinstance(value, str):
-            value = loads(value)
-            return dumps(value).decode() if is_object(value) else "{}"
-    except ValueError:
-        return _first_object(call.arguments)
-    if not is_object(value):
-        return "{}"
-    return dumps(mended(value)).decode() if _SURROGATE.search(call.arguments) else call.arguments or "{}"
+            text, value = value, loads(value)
+        if not is_object(value):
+            return "{}"
+        if _NO_NUMBER.search(text):
+            text = dumps(_NUMBERS_ONLY.decode(text)).decode()
+    except (ValueError, RecursionError):
+        text = _first_object(text)
+    return _clean(text.encode()).decode()
 
 
 def _first_object(text: str) -> str:
-    start = len(text) - len(text.lstrip())
     try:
-        value, end = json.JSONDecoder().raw_decode(text, start)
+        value, _ = _NUMBERS_ONLY.raw_decode(text.lstrip())
+        return dumps(value).decode() if is_object(value) else "{}"
     except (ValueError, RecursionError):
         return "{}"
-    return text[start:end] if isinstance(value, dict) else "{}"
-
-
-def mended(value: Any) -> Any:
-    """A value without lone surrogates, which no endpoint takes."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if is_object(value):
-        return {mended(name): mended(item) for name, item in value.items()}
-    return [mended(item) for item in value] if is_array(value) else value
 
 
 def _clean(text: bytes) -> bytes:
-    # an escape is the only way in which JSON bytes can spell a surrogate
-    if _SURROGATE_BYTES.search(text):
-        return dumps(mended(loads(text)))
-    return text
+    """JSON without lone surrogates; an escape is the only way in which its bytes can spell one."""
+    if _SURROGATE.search(text) is None:
+        return text
+    return _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)

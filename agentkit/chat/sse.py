@@ -41,6 +41,7 @@ class EventStream:
         self._cr = False  # the last byte was CR: an LF that follows belongs to it
         self._begun = False
         self._overflow = False
+        self._clear = False  # begun, and nothing is held back
 
     def feed(self, data: bytes) -> list[Incoming]:
         """The events that these bytes complete.
@@ -48,6 +49,13 @@ class EventStream:
         Raises:
             ProtocolError: an event is longer than `max_event_bytes`; where events came before it, at the next call.
         """
+        # The ordinary case: one event and nothing else, with nothing held back from before.
+        size = len(data)
+        if self._clear and data[:6] == b"data: " and data.find(b"\n") == size - 2 and data[-1] == 10:
+            plain = size <= self._max and b"\r" not in data
+            if plain:
+                return [data[6:-2]]
+        self._clear = False
         if self._overflow:
             raise self._too_long()
         if self._cr or b"\r" in data:
@@ -79,6 +87,7 @@ class EventStream:
             self._overflow = self._overflow or len(self._pending) > self._max
         if self._overflow and not events:
             raise self._too_long()
+        self._clear = self._begun and not (self._pending or self._newline or self._cr or self._overflow)
         return events
 
     def end(self) -> list[Incoming]:

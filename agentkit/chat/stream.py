@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agentkit._json import is_array, is_object
 from agentkit.chat.calls import Call, CallPieces, read_piece
-from agentkit.chat.merge import add_parts, is_list, is_object, merged, plain
+from agentkit.chat.merge import add_parts, merged, place_of, plain
 from agentkit.chat.reply import (
     call_entries,
     is_error,
-    place_of,
     read_reply,
     reasoning_in,
-    text_in,
     transcript_in,
     with_ids,
 )
 from agentkit.events import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from agentkit.messages import text_of
 
 if TYPE_CHECKING:
     from agentkit.messages import Reply, ToolCall
@@ -118,7 +118,7 @@ class Assembler:
     def _take_all(self, choices: Any) -> list[Delta]:
         deltas: list[Delta] = []
         seen: set[int] = set()
-        for position, choice in enumerate(choices if is_list(choices) else [choices]):
+        for position, choice in enumerate(choices if is_array(choices) else [choices]):
             if is_object(choice):
                 index = place_of(choice.get("index"), position)
                 if index in seen:
@@ -232,13 +232,13 @@ class _Answer:
         if content is None:
             self.null = True
             return []
-        text = text_in(content)
-        if (is_object(content) or is_list(content)) or self.parts:
+        text = text_of(content)
+        if (is_object(content) or is_array(content)) or self.parts:
             if not self.parts and any(self.texts):
                 add_parts(self.parts, [{"type": "text", "text": "".join(self.texts)}])
             if isinstance(content, str):
                 content = [{"type": "text", "text": content}] if content else []
-            add_parts(self.parts, content if is_list(content) else [content])
+            add_parts(self.parts, content if is_array(content) else [content])
         if text or not self.texts:
             self.texts.append(text)
         return [TextDelta(text, choice=self.index)] if text else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from agentkit.model import Model, model_of
 from agentkit.tools import tools_by_name
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Generator, Iterable
 
 

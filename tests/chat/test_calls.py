@@ -85,6 +85,10 @@ TABLE = {
         ],
         [("a", W, PARIS), ("b", W, ROME)],
     ),
+    "no index and no id, two at a time": (
+        [[call("", name=W), call("", name=T)], [call(PARIS), call("{}")]],
+        [("", W, PARIS), ("", T, "{}")],
+    ),
     "no index and no id": (
         [[call(PARIS, name=W)], [call(ROME, name=W)], [call("{}", name=T)]],
         [("", W, PARIS), ("", W, ROME), ("", T, "{}")],
@@ -229,6 +233,14 @@ TABLE = {
         [("a", W, PARIS)],
     ),
     "name in spaces": ([[call(PARIS, index=0, id="a", name=f" {W}\n")]], [("a", W, PARIS)]),
+    "name in spaces, then without": (
+        [[call("", index=0, id="a", name=f" {W}")], [call(PARIS, index=0, name=W)]],
+        [("a", W, PARIS)],
+    ),
+    "no name, then another id": (
+        [[call(PARIS, index=0, id="a")], [call("{}", index=0, id="b", name=T)]],
+        [("a", "", PARIS), ("b", T, "{}")],
+    ),
     "arguments null first": (
         [[{"index": 0, "id": "a", "function": {"name": W, "arguments": None}}], [call(PARIS, index=0)]],
         [("a", W, PARIS)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentkit.chat.merge import add_parts, merged, plain
+from agentkit.chat.merge import add_parts, merged, place_of, plain
 from tests.growth import doubling
 
 TEXT, SEALED = {"type": "reasoning.text", "index": 0}, {"type": "reasoning.encrypted", "index": 0}
@@ -107,6 +107,14 @@ def test_parts(first, second, whole):
     add_parts(parts, first)
     add_parts(parts, second)
     assert plain(parts) == whole
+
+
+@pytest.mark.parametrize(
+    ("index", "place"),
+    [(0, 0), (3, 3), ("3", 3), (3.0, 3), (None, 9), (True, 9), ("x", 9), ("٣", 9), (1.5, 9), ("1" * 30, 9), ([], 9)],
+)
+def test_places(index, place):
+    assert place_of(index, 9) == place
 
 
 @pytest.mark.slow

@@ -145,6 +145,7 @@ ERROR = {"message": "boom", "code": 500}
 TOLD = {
     "an error event": b"event: error\n" + sse({"error": ERROR}),
     "an error event without the key": b"event: error\n" + sse(ERROR),
+    "an error event of little": b"event: error\n" + sse({"code": 500}),
     "an error event of text": b"event: error\n" + sse(b"boom"),
     "an error event of a number": b"event: error\n" + sse(b"500"),
     "a chunk with an error": sse({"error": ERROR}),
@@ -346,6 +347,8 @@ def test_an_event_is_bounded():
     with pytest.raises(ProtocolError, match="max_event_bytes=200") as caught:
         read(sse(chunk("Hel")) + b"data: " + b"x" * 300, max_event_bytes=200)
     assert caught.value.partial_text == "Hel"
+    with pytest.raises(ProtocolError, match="max_event_bytes=200"):
+        read(b"data: " + b"x" * 300, max_event_bytes=200)
 
 
 def test_of_a_long_error_the_head_is_enough():
@@ -369,7 +372,7 @@ def test_what_is_no_json(raw):
 WORDS = st.sampled_from(
     "choices delta message content tool_calls function function_call name arguments id index type usage error role "
     "finish_reason reasoning reasoning_content reasoning_details text thinking audio transcript x_groq prompt_tokens "
-    "prompt_tokens_details cached_tokens custom refusal object detail code logprobs summary stop 0 get_weather {}".split()
+    "prompt_tokens_details cached_tokens custom refusal object detail code logprobs summary stop 0 f {}".split()
 )
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentkit.chat.reply import excerpt, is_error, place_of, read_reply, read_usage, with_ids
+from agentkit.chat.reply import excerpt, is_error, read_reply, read_usage, with_ids
 from agentkit.errors import ProtocolError
 from agentkit.messages import ToolCall, Usage
 
@@ -284,14 +284,6 @@ def test_usage_in_the_body(place):
 
 def test_usage_in_the_choice():
     assert read_reply(body(choice={"usage": {"prompt_tokens": 3}})).usage == Usage(3, 0, 3)
-
-
-@pytest.mark.parametrize(
-    ("index", "place"),
-    [(0, 0), (3, 3), ("3", 3), (3.0, 3), (None, 9), (True, 9), ("x", 9), ("٣", 9), (1.5, 9), ("1" * 30, 9), ([], 9)],
-)
-def test_places(index, place):
-    assert place_of(index, 9) == place
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def by_the_book(raw):
 
 @given(BODIES, st.data())
 def test_any_cut_gives_what_the_book_says(raw, data):
-    cuts = data.draw(st.lists(st.integers(0, len(raw))))
+    ends = [place for place in range(len(raw) + 1) if raw[place - 2 : place] == b"\n\n"]
+    cuts = data.draw(st.lists(st.sampled_from([*ends, *ends, *range(len(raw) + 1)])))
     pieces = [raw[start:end] for start, end in pairwise([0, *sorted(cuts), len(raw)])]
     assert events(*pieces) == list(by_the_book(raw))
 
@@ -124,6 +125,30 @@ def test_what_came_before_a_boundless_event_is_not_lost():
         stream.feed(b"\n\n")
     with pytest.raises(ProtocolError):
         stream.end()
+
+
+def test_a_stream_that_went_over_stays_over():
+    stream = EventStream(max_event_bytes=64)
+    assert stream.feed(b"data: a\n\n") == [b"a"]
+    for piece in (b"x" * 65, b"data: b\n\n"):
+        with pytest.raises(ProtocolError):
+            stream.feed(piece)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "found"),
+    [
+        ([b"data: a\n\n", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"data: a\n\n", b"data: b\rc\n\n"], [b"a", ServerEvent(b"b", b"", b"c")]),
+        ([b"data: a\n\n", b"data: b\n\n\n", b"data: c\n\n"], [b"a", b"b", b"c"]),
+        ([b"data: a\r\n\r", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"data: a\n\n", b"data: b\n", b"data: c\n\n"], [b"a", b"b\nc"]),
+        ([b"data: a\n\n", b"data: b\nx", b"data: c\n\n"], [b"a", ServerEvent(b"b", b"", b"xdata: c")]),
+        ([b"data: a\n\n", b"data: \n\n", b"data: b\n\n"], [b"a", b"", b"b"]),
+    ],
+)
+def test_an_event_that_comes_alone(pieces, found):
+    assert events(*pieces) == events(b"".join(pieces)) == found
 
 
 def test_many_events_are_no_long_event():

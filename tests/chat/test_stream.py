@@ -165,7 +165,7 @@ def test_all_text_comes_in_deltas_the_first_too():
 
 @pytest.mark.parametrize(
     ("contents", "content"),
-    [((), ...), ((None,), None), (("",), ""), ((None, ""), ""), (("", None, "a"), "a"), ((None, "a", None), "a")],
+    [((), ...), ((None,), None), (("",), ""), ((None, ""), ""), (("", None, "a"), "a"), (("a", "", "b", None), "ab")],
 )
 def test_content_is_null_or_empty_as_it_came(contents, content):
     reply, _ = assembled(chunk({"role": "assistant"}), *(chunk({"content": one}) for one in contents))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agentkit import Agent, ChatModel, Model, Reply, Result, Timeouts, Tool, Transcript, drive, drive_async, tool
-from agentkit.calling import LoopThread
-from agentkit.chat.request import Request
+from agentkit import Agent, ChatModel, Reply, Result, Timeouts, Tool
 from agentkit.clock import Clock, clock
 from agentkit.errors import (
     AuthenticationError,
@@ -28,9 +27,6 @@ from agentkit.errors import (
     TimedOut,
 )
 from agentkit.events import Event, TextDelta
-from agentkit.flow import Steps
-from agentkit.messages import user
-from agentkit.run import Wire
 from agentkit.tools import as_tool
 from tests.wire import replay
 
@@ -67,94 +63,80 @@ class Asked(NamedTuple):
 
 
 class Way(NamedTuple):
-    """One way to call a model, and the same for a whole run."""
+    """One way to call a model, and the same for a whole run. One more verb is one more of these."""
 
     name: str
     streamed: bool
     call: Callable[[ChatModel, list[Tool]], Asked]
-    run: Callable[[Agent, str], Result]
-
-
-class StreamedModel(Model):
-    """Asks another model for a stream."""
-
-    def __init__(self, inner: Model) -> None:
-        self.inner = inner
-
-    def flow(self, request: Request) -> Steps[Reply]:
-        return (yield from self.inner.flow(request.with_(stream=True)))
+    run: Callable[[Agent[Any], str], Result]
 
 
 def call_sync(model: ChatModel, tools: list[Tool]) -> Asked:
-    try:
-        return Asked(model.reply_sync(PROMPT, tools=tools), None)
-    except EndpointError as error:
-        return Asked(error, None)
+    return _asked(lambda: model.reply_sync(PROMPT, tools=tools))
 
 
 def call_in_asyncio(model: ChatModel, tools: list[Tool]) -> Asked:
-    async def main() -> Asked:
-        try:
-            return Asked(await model.reply(PROMPT, tools=tools), None)
-        except EndpointError as error:
-            return Asked(error, None)
-
-    return asyncio.run(main())
+    return _asked(lambda: asyncio.run(model.reply(PROMPT, tools=tools)))
 
 
 def stream_sync(model: ChatModel, tools: list[Tool]) -> Asked:
     told: list[Event] = []
-    loop = LoopThread()
-    outcome: Reply | EndpointError
-    try:
-        sender = drive.Sender(Wire(clock.get(), emit=told.append), loop)
-        outcome = drive.perform(model.flow(_streamed(tools)), sender)
-    except EndpointError as error:
-        outcome = error
-    finally:
-        loop.close()
-    return Asked(outcome, _text(told))
+
+    def work() -> Reply:
+        with model.stream_sync(PROMPT, tools=tools) as stream:
+            told.extend(stream)
+        return stream.reply
+
+    return _asked(work, told)
 
 
 def stream_in_asyncio(model: ChatModel, tools: list[Tool]) -> Asked:
-    async def main() -> Asked:
-        told: list[Event] = []
-        outcome: Reply | EndpointError
-        try:
-            sender = drive_async.Sender(Wire(clock.get(), emit=told.append))
-            outcome = await drive_async.perform(model.flow(_streamed(tools)), sender)
-        except EndpointError as error:
-            outcome = error
-        return Asked(outcome, _text(told))
+    told: list[Event] = []
 
-    return asyncio.run(main())
+    async def work() -> Reply:
+        async with model.stream(PROMPT, tools=tools) as stream:
+            async for event in stream:
+                told.append(event)  # noqa: PERF401  # an error must leave what was told before it
+        return stream.reply
+
+    return _asked(lambda: asyncio.run(work()), told)
 
 
-def _streamed(tools: list[Tool]) -> Request:
-    return Request(Transcript.load([user(PROMPT)]), tuple(made.spec for made in tools), stream=True)
+def _asked(work: Callable[[], Reply], told: list[Event] | None = None) -> Asked:
+    outcome: Reply | EndpointError
+    try:
+        outcome = work()
+    except EndpointError as error:
+        outcome = error
+    return Asked(outcome, None if told is None else _text(told))
 
 
 def _text(told: list[Event]) -> str:
     return "".join(event.text for event in told if isinstance(event, TextDelta) and event.choice == 0)
 
 
-def run_in_asyncio(agent: Agent, prompt: str) -> Result:
+def run_in_asyncio(agent: Agent[Any], prompt: str) -> Result:
     return asyncio.run(agent.run(prompt))
 
 
-def streamed_run_sync(agent: Agent, prompt: str) -> Result:
-    return agent.with_(model=StreamedModel(agent.model)).run_sync(prompt)
+def streamed_run_sync(agent: Agent[Any], prompt: str) -> Result:
+    with agent.stream_sync(prompt) as run:
+        return run.finish()
 
 
-def streamed_run_in_asyncio(agent: Agent, prompt: str) -> Result:
-    return run_in_asyncio(agent.with_(model=StreamedModel(agent.model)), prompt)
+def streamed_run_in_asyncio(agent: Agent[Any], prompt: str) -> Result:
+    async def main() -> Result:
+        async with agent.stream(prompt) as run:
+            return await run.finish()
+
+    return asyncio.run(main())
 
 
 WAYS = (
-    Way("sync", streamed=False, call=call_sync, run=Agent.run_sync),
-    Way("asyncio", streamed=False, call=call_in_asyncio, run=run_in_asyncio),
-    Way("streamed sync", streamed=True, call=stream_sync, run=streamed_run_sync),
-    Way("streamed asyncio", streamed=True, call=stream_in_asyncio, run=streamed_run_in_asyncio),
+    Way("reply_sync", streamed=False, call=call_sync, run=lambda agent, prompt: agent.run_sync(prompt)),
+    Way("reply", streamed=False, call=call_in_asyncio, run=run_in_asyncio),
+    Way("stream_sync", streamed=True, call=stream_sync, run=streamed_run_sync),
+    Way("stream", streamed=True, call=stream_in_asyncio, run=streamed_run_in_asyncio),
 )
 
 
@@ -167,8 +149,9 @@ class PatientClock(Clock):
     def __init__(self) -> None:
         self.waited_s = 0.0
 
-    def wait_sync(self, seconds: float) -> None:
+    def wait_sync(self, seconds: float, unless: threading.Event) -> bool:
         self.waited_s += seconds
+        return unless.is_set()
 
     async def wait(self, seconds: float) -> None:
         self.waited_s += seconds
@@ -193,7 +176,6 @@ def tools_told(executed: list[tuple[str, dict[str, Any]]]) -> list[Tool]:
         executed.append(("tag", {"labels": labels}))
         return "tagged"
 
-    @tool
     def write_file(path: str, content: str) -> str:
         executed.append(("write_file", {"path": path, "content": content}))
         return "written"

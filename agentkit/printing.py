@@ -1,0 +1,216 @@
+"""A small view of a run for the terminal: text as it comes, reasoning, tool calls with arguments and time, usage.
+
+```
+→ time_in(city="Tokyo")
+← time_in: 21:40 (0.0 s)
+It is 21:40 in Tokyo.
+2 steps · 1 tool call · 310 tokens in, 24 out
+```
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, TextIO, assert_never
+
+from agentkit._json import dumps, is_object
+from agentkit.clock import clock
+from agentkit.events import (
+    ReasoningDelta,
+    Restarted,
+    Retrying,
+    RunFinished,
+    StepFinished,
+    TextDelta,
+    ToolCallDelta,
+    ToolDropped,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+
+    from agentkit.agent import Result
+    from agentkit.events import Event
+    from agentkit.messages import ToolCall, ToolResult
+
+MAX_CHARS: Final = 200
+_PLAIN, _BOLD, _DIM, _RED, _YELLOW = "", "1", "2", "31", "33"
+# What a model or a tool says must not steer the terminal.
+_CONTROLS: Final = {
+    **dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}"),
+    ord("\t"): "\t",
+    ord("\n"): "\n",
+    ord("\r"): "",
+}
+
+
+class Printer:
+    """Prints each event that it is called with: `agent.run_sync(prompt, on_event=Printer())`.
+
+    Of a model's several choices it shows the first.
+
+    Args:
+        file: Where to; sys.stdout if None.
+        color: Whether to use ANSI colours; if None, on a terminal, unless the variable NO_COLOR is set.
+        max_chars: How much is shown of each argument, result and error.
+    """
+
+    def __init__(self, file: TextIO | None = None, *, color: bool | None = None, max_chars: int = MAX_CHARS) -> None:
+        self.file = sys.stdout if file is None else file
+        self.color = _has_color(self.file) if color is None else color
+        self.max_chars = max_chars
+        self._at_start = True
+        self._reasons = False
+        self._began: list[tuple[ToolCall, float]] = []
+
+    def __call__(self, event: Event) -> None:
+        """Print an event."""
+        match event:
+            case TextDelta(text, choice=0):
+                self._end_reasoning()
+                self._write(text)
+            case ReasoningDelta(text, choice=0):
+                self._reason(text)
+            case ToolStarted(call):
+                self._began.append((call, clock.get().monotonic()))
+                self._line(f"→ {self._call(call)}", _BOLD)
+            case ToolProgress(call, value):
+                self._line(f"  {call.name}: {self._short(value)}", _DIM)
+            case ToolFinished(call, result):
+                self._finish(call, result)
+            case ToolDropped(call):
+                self._take(call)
+                self._line(f"- {self._call(call)}: not asked for in the end", _DIM)
+            case Retrying(error, attempt, wait_s):
+                self._line(f"! attempt {attempt} failed, the next in {wait_s:.1f} s: {self._short(error)}", _YELLOW)
+            case Restarted():
+                self._line("! the reply begins anew: what came of it so far does not count", _YELLOW)
+            case StepFinished():
+                self.end_line()
+            case RunFinished(result, step):
+                self._line(usage_line(result, step), _DIM)
+            case TextDelta() | ReasoningDelta() | ToolCallDelta():
+                pass  # a call is shown when it starts
+            case _:
+                assert_never(event)
+
+    def end_line(self) -> None:
+        """End the line that text or reasoning stands in, if there is one."""
+        self._end_reasoning()
+        if not self._at_start:
+            self._write("\n")
+
+    def _reason(self, text: str) -> None:
+        if not self._reasons:
+            self.end_line()
+            self._reasons = True
+            text = f"({text.lstrip()}"
+        self._write(text, _DIM)
+
+    def _end_reasoning(self) -> None:
+        if self._reasons:
+            self._reasons = False
+            self._write(")\n", _DIM)
+
+    def _finish(self, call: ToolCall, result: ToolResult) -> None:
+        began = self._take(call)
+        # Of two calls under way the name alone does not tell which it is.
+        alike = any(other.name == call.name for other, _ in self._began)
+        what = self._call(call) if alike else call.name
+        if result.status != "ok":
+            what += f" {result.status.replace('_', ' ')}"
+        took = "" if began is None else f" ({clock.get().monotonic() - began:.1f} s)"
+        said = self._short(result.content) + "".join(f" [{part.get('type')}]" for part in result.parts)
+        self._line(f"← {what}: {said}{took}", _PLAIN if result.status == "ok" else _RED)
+
+    def _take(self, call: ToolCall) -> float | None:
+        """When a call began. A call that starts early may get its id later, so it is known by what it is."""
+        for index, (other, at) in enumerate(self._began):
+            if (other.name, other.arguments) == (call.name, call.arguments):
+                del self._began[index]
+                return at
+        return None
+
+    def _call(self, call: ToolCall) -> str:
+        try:
+            parsed: object = call.parsed
+        except ValueError:
+            parsed = None
+        if not is_object(parsed):
+            return f"{call.name}({self._short(call.arguments)})"
+        arguments = [f"{name}={self._short(dumps(value).decode())}" for name, value in parsed.items()]
+        return f"{call.name}({', '.join(arguments)})"
+
+    def _short(self, value: object) -> str:
+        """On one line, and not too long."""
+        text = " ".join(str(value).split())
+        return text if len(text) <= self.max_chars else f"{text[: self.max_chars - 1]}…"
+
+    def _line(self, text: str, style: str) -> None:
+        self.end_line()
+        self._write(text, style)
+        self._write("\n")
+
+    def _write(self, text: str, style: str = _PLAIN) -> None:
+        text = text.translate(_CONTROLS)
+        if not text:
+            return
+        self._at_start = text.endswith("\n")
+        # Not every terminal and pipe can write every letter.
+        encoding = getattr(self.file, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
+        self.file.write(f"\x1b[{style}m{text}\x1b[0m" if style and self.color else text)
+        self.file.flush()
+
+
+def print_events(events: Iterable[Event], *, file: TextIO | None = None) -> None:
+    """Print a stream's events as they come. Raises what the stream raises.
+
+    `with agent.stream_sync(prompt) as run: print_events(run)`
+    """
+    printer = Printer(file)
+    try:
+        for event in events:
+            printer(event)
+    finally:
+        printer.end_line()
+
+
+async def print_events_async(events: AsyncIterable[Event], *, file: TextIO | None = None) -> None:
+    """The same, awaited.
+
+    `async with agent.stream(prompt) as run: await print_events_async(run)`
+    """
+    printer = Printer(file)
+    try:
+        async for event in events:
+            printer(event)
+    finally:
+        printer.end_line()
+
+
+def usage_line(result: Result, steps: int) -> str:
+    """What a run used, in one line."""
+    calls, usage = len(result.tool_calls), result.usage
+    parts = [_count(steps, "step")]
+    if calls:
+        parts.append(_count(calls, "tool call"))
+    if usage.prompt_tokens or usage.completion_tokens:
+        cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+        reasoning = f" ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else ""
+        parts.append(f"{usage.prompt_tokens} tokens in{cached}, {usage.completion_tokens} out{reasoning}")
+    if result.finish_reason == "length":
+        parts.append("cut off at the token limit")
+    return " · ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _has_color(file: TextIO) -> bool:
+    return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

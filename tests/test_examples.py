@@ -1,0 +1,304 @@
+"""What the examples say, word for word, with a scripted model or a scripted endpoint behind them."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+from agentkit import ChatModel, ToolCall
+from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, override, say, stall
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Loads an example as a module."""
+    monkeypatch.setenv("AGENTKIT_MODEL", "openai:gpt-5-mini")
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def printed(name: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+PRINTED = {
+    "limits": """\
+steps=2 was reached after 3 messages
+I have read all three pages. (3 calls in all)
+""",
+    "own_model": """\
+Your number is safe with me.
+Your number is safe with me.
+asked 1 time: [{'role': 'user', 'content': 'My number is ….'}]
+""",
+    "resume_from_dump": """\
+charging Ann
+charging Bo
+stopped: AuthenticationError
+Both have paid.
+""",
+    "testing_a_bot": """\
+test_the_bot_looks_before_it_answers: passed
+test_the_bot_without_its_stock: passed
+test_the_bot_on_a_bad_day: passed
+""",
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_what_it_prints(name):
+    assert printed(name) == PRINTED[name]
+
+
+def test_the_quickstart(example, monkeypatch, capsys):
+    quickstart = example("quickstart")
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", "Time", "in", "Hanoi?"])
+    model = ScriptedModel([call("time_in", city="Hanoi"), call("time_in", city=" hong kong"), "It is late."])
+    with override(model=model):
+        quickstart.main()
+    question, started, failed, again, told, answer, usage = capsys.readouterr().out.splitlines()
+    assert (question, started) == ("Time in Hanoi?", '→ time_in(city="Hanoi")')
+    assert failed.startswith("← time_in failed: There is no time zone named after 'Hanoi'.")
+    assert (again, told[:11]) == ('→ time_in(city=" hong kong")', "← time_in: ")
+    assert (answer, usage) == ("It is late.", "3 steps · 2 tool calls · 30 tokens in, 15 out")
+
+
+def test_the_ten_questions_are_counted(example, monkeypatch, capsys):
+    ten = example("ten_questions")
+    monkeypatch.setattr(sys, "argv", ["ten_questions.py"])
+
+    def answer(request: Any) -> Any:
+        entry = request.transcript.last
+        if entry.calls:
+            return f"It is {entry.calls[0].result.content}."
+        tool, arguments = next((t, a) for q, t, a in ten.QUESTIONS if q == entry.message.text)
+        return call(tool, **({"a": 1, "b": 1} if tool == "add" else arguments))
+
+    with override(model=ScriptedModel(answer)):
+        assert ten.main() == 0
+    *missed, last = capsys.readouterr().out.splitlines()
+    assert last == "9 of 10 calls were right, 9 of 10 answers hold the result."
+    assert missed == [
+        "- What do 1234 and 5678 add up to?",
+        "    wanted add({'a': 1234, 'b': 5678})",
+        '    called add({"a": 1, "b": 1}): 2.0',
+        "    answer 'It is 2.0.'",
+    ]
+
+
+def test_the_ten_questions_can_be_failed(example, monkeypatch, capsys):
+    ten = example("ten_questions")
+    monkeypatch.setattr(sys, "argv", ["ten_questions.py", "--alone"])
+    with override(model=ScriptedModel(lambda _: say("", refusal="No."))):
+        assert ten.main() == 1
+    assert capsys.readouterr().out.endswith("0 of 10 calls were right, 0 of 10 answers hold the result.\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "held"),
+    [
+        ("It is 21:40 in Tokyo.", "21:40", True),
+        ("It is 121:40.", "21:40", False),
+        ("About 26.1 miles", "26.1", True),
+        ("About 26.10 miles", "26.1", False),
+        ("About 126.1 miles", "26.1", False),
+        ("6,912", "6912.0", True),
+        ("6912.", "6912.0", True),
+        ("6912.5", "6912.0", False),
+        ("16912", "6912.0", False),
+        ("", "6912.0", False),
+    ],
+)
+def test_whether_an_answer_holds_a_result(example, answer, content, held):
+    assert example("ten_questions").holds(answer, content) is held
+
+
+@pytest.mark.parametrize(
+    ("made", "right"),
+    [
+        (ToolCall("1", "time_in", '{"city": " tokyo"}'), True),
+        (ToolCall("1", "time_in", '{"city": "Kyoto"}'), False),
+        (ToolCall("1", "time_in", '{"city": "Tokyo", "zone": 1}'), False),
+        (ToolCall("1", "time_at", '{"city": "Tokyo"}'), False),
+    ],
+)
+def test_whether_a_call_is_right(example, made, right):
+    assert example("ten_questions").is_right(made, "time_in", {"city": "Tokyo"}) is right
+
+
+def test_the_streaming_bot(example, monkeypatch, capsys, tmp_path):
+    bot = example("streaming_bot")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("alpha")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What is in a.txt?\n\nAnd outside?\nFail.\nStill there?\n"))
+    model = ScriptedModel(
+        [
+            call("list_files"),
+            call("read_file", path="a.txt"),
+            "alpha",
+            call("read_file", path="/etc/passwd"),
+            "I cannot see it.",
+            say("", refusal="No."),
+            "Yes.",
+        ]
+    )
+    with override(model=model):
+        bot.main()
+    out, err = capsys.readouterr()
+    lines = [line.lstrip("> ") for line in out.splitlines()]
+    assert [line.partition(" (0.")[0] for line in lines] == [
+        "Talking to openai:gpt-5-mini. Ctrl-C stops an answer, Ctrl-D ends.",
+        "→ list_files()",
+        '← list_files: ["a.txt"]',
+        '→ read_file(path="a.txt")',
+        "← read_file: alpha",
+        "alpha",
+        "3 steps · 2 tool calls · 30 tokens in, 15 out",
+        '→ read_file(path="/etc/passwd")',
+        "← read_file failed: There is no file '/etc/passwd' here; list_files tells which there are.",
+        "I cannot see it.",
+        "2 steps · 1 tool call · 20 tokens in, 10 out",
+        "Yes.",
+        "1 step · 10 tokens in, 5 out",
+        "",
+    ]
+    assert err == "ModelError: the model refuses: No.\n"
+    said = [message["content"] for message in model.requests[-1].messages if message["role"] == "user"]
+    assert said == ["What is in a.txt?", "And outside?", "Fail.", "Still there?"]
+
+
+def test_the_tools(example, tmp_path):
+    tools = example("tools")
+    shop = tools.Shop()
+    script = [
+        calls(
+            call("add", a="7", b=5),
+            call("order", items=[{"product": "shirt", "count": 2, "size": "L"}]),
+            call("order", items=[{"product": "shirt", "count": 0}]),
+            call("order", items=[{"product": "cat"}]),
+            call("nap", seconds=0),
+            call("search", word="class CachingModel"),
+            call("read", name="missing.txt"),
+            call("count_up"),
+        ),
+        "done",
+    ]
+    with override(model=ScriptedModel(script)):
+        result = tools.agent.run_sync("Go.", deps=shop)
+    told = [record.result.content for record in result.tool_calls]
+    assert told[:1] == ["12"]
+    assert told[1].startswith("order ") and told[1].endswith(": 2 pieces")
+    assert "count" in told[2]
+    assert told[3:] == [
+        "The shop has no cats; ask for something else.",
+        "rested",
+        '["own_model.py"]',
+        "read failed with FileNotFoundError.",
+        "1",
+    ]
+    assert shop.orders == [tools.Item(product="shirt", count=2, size="L")]
+
+
+def test_models_alone(example, monkeypatch, capsys):
+    script = [say("Blue."), say("One, two, three."), call("double", number=21), say("42")]
+    with FakeEndpoint(script) as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", fake.api_key)
+        example("models_alone").main()
+    first, streamed, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("Blue. stop Usage(prompt_tokens=10, ")
+    assert (streamed, last) == ("One, two, three. (gpt-5-mini)", "42")
+    assert fake.requests[3].messages[2] == {"role": "tool", "tool_call_id": "call_1", "content": "42"}
+
+
+# FastAPI
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An ASGI app on loopback; gives its base URL."""
+    import uvicorn
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def fastapi_example(example, monkeypatch):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    return example("fastapi_stream")
+
+
+def events_in(text: str) -> list[tuple[str, Any]]:
+    found = []
+    for block in text.strip().split("\n\n"):
+        event, data = block.split("\n", 1)
+        found.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def test_the_fastapi_handler(fastapi_example, monkeypatch):
+    script = [call("time_in", zone="Asia/Ho_Chi_Minh"), say("It is late."), say("", refusal="No.")]
+    with FakeEndpoint(script) as fake:
+        monkeypatch.setattr(fastapi_example, "agent", fastapi_example.agent.with_(model=_model(fake)))
+        with served(fastapi_example.app) as url:
+            first = httpx.post(f"{url}/ask", json={"question": "What time is it?"})
+            told = events_in(first.text)
+            second = httpx.post(f"{url}/ask", json={"question": "And now?", "messages": told[-1][1]})
+    assert first.headers["content-type"].startswith("text/event-stream")
+    assert [event for event, _ in told] == ["call", "result", "text", "text", "text", "done"]
+    assert told[0][1] == {"name": "time_in", "arguments": '{"zone": "Asia/Ho_Chi_Minh"}'}
+    assert "".join(data for event, data in told if event == "text") == "It is late."
+    assert [message["role"] for message in told[-1][1]] == ["user", "assistant", "tool", "assistant"]
+    assert fake.requests[2].messages[:4] == told[-1][1]
+    assert events_in(second.text) == [("error", "ModelError")]
+
+
+def test_a_client_of_the_fastapi_handler_that_leaves_ends_the_run(fastapi_example, monkeypatch):
+    with FakeEndpoint([stall(say("It is late, so late."), after_events=3)]) as fake:
+        monkeypatch.setattr(fastapi_example, "agent", fastapi_example.agent.with_(model=_model(fake)))
+        with served(fastapi_example.app) as url:
+            with httpx.stream("POST", f"{url}/ask", json={"question": "What time is it?"}) as response:
+                next(response.iter_bytes())
+            assert fake.requests[0].disconnected.wait(1)
+
+
+def _model(fake: FakeEndpoint) -> Any:
+    return ChatModel("any-model", base_url=fake.base_url, api_key=fake.api_key)
