@@ -3,6 +3,8 @@
 from agentkit.agent import Agent, Result
 from agentkit.chat.settings import Settings
 from agentkit.errors import AgentKitError
+from agentkit.fallback import FallbackModel
+from agentkit.logs import debug, redact
 from agentkit.messages import (
     Audio,
     File,
@@ -15,6 +17,7 @@ from agentkit.messages import (
     Usage,
 )
 from agentkit.model import ChatModel, Model
+from agentkit.pacing import Pacing
 from agentkit.policy import Limits, Retries, Timeouts
 from agentkit.tools import Context, Retry, Tool, tool
 from agentkit.transcript import Transcript
@@ -25,11 +28,13 @@ __all__ = [
     "Audio",
     "ChatModel",
     "Context",
+    "FallbackModel",
     "File",
     "Image",
     "Limits",
     "Message",
     "Model",
+    "Pacing",
     "Reply",
     "Result",
     "Retries",
@@ -42,5 +47,7 @@ __all__ = [
     "ToolSpec",
     "Transcript",
     "Usage",
+    "debug",
+    "redact",
     "tool",
 ]

@@ -33,6 +33,10 @@ class Clock:
         """A name that no other run has."""
         return uuid4().hex
 
+    def new_key(self) -> str:
+        """A name that no other request has."""
+        return uuid4().hex
+
     def wait_sync(self, seconds: float, unless: threading.Event) -> bool:
         """Let time pass in the caller's thread, unless the event is set; whether it is."""
         return unless.wait(seconds)

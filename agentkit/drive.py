@@ -16,7 +16,7 @@ from agentkit._http import Aborter, HttpRequest
 from agentkit.calling import HEED_S, LoopThread, Outcome, outcome_of, report, threads, unfold
 from agentkit.errors import AgentKitError, Cancelled, EndpointError
 from agentkit.events import Event, ToolProgress
-from agentkit.flow import Again, FlowEffect, Open, Say, Send
+from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
 from agentkit.run import Begun, Pulse, Run, Wire
 from agentkit.tools import Context, Invoke, TookTooLong, call_steps, failed, startable
@@ -24,8 +24,10 @@ from agentkit.tools import Context, Invoke, TookTooLong, call_steps, failed, sta
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from agentkit.clock import Clock
     from agentkit.messages import Reply, ToolResult
     from agentkit.transcript import Pending
+    from agentkit.turns import Turns
 
 R = TypeVar("R")
 
@@ -95,6 +97,20 @@ class Caller:
         if self.is_cancelled:
             run.cancel()
 
+    def signal(self) -> Signal:
+        """What `wait_until` waits for; `cancel` sets it."""
+        self._cancelled = Signal()
+        return self._cancelled
+
+    def wait_until(self, signal: Signal, clock: Clock, seconds: float | None) -> None:
+        """Wait until the signal is set, or for so long. Raises Cancelled."""
+        if seconds is None:
+            signal.wait()
+        else:
+            clock.wait_sync(seconds, signal)
+        signal.clear()
+        self.check()
+
     def wait(self, wire: Wire, seconds: float) -> None:
         """Let time pass. Raises Cancelled."""
         self._cancelled = Signal()
@@ -113,12 +129,13 @@ class Sender:
         self.outbox = outbox
         self.on_read: Callable[[Send], None] | None = None
 
-    def __call__(self, effect: FlowEffect) -> Generator[Event, None, Reply | None]:
+    def __call__(self, effect: FlowEffect) -> Generator[Event, None, Reply | float | None]:
         """The outcome of an effect."""
         self.caller.check()
         match effect:
             case Send():
-                return (yield from self.send(effect))
+                turns = effect.endpoint.turns
+                return (yield from self.send(effect) if turns is None else self.send_in_turn(effect, turns))
             case Say(deltas):
                 self.wire.tell(deltas)
             case Open(endpoint):
@@ -127,21 +144,44 @@ class Sender:
                 wait_s = self.wire.wait_s(effect)
                 yield from drained(self.outbox)
                 self.caller.wait(self.wire, wait_s)
+            case Instead(error):
+                self.wire.instead(error)
+            case Now():
+                return self.wire.clock.monotonic()
         yield from drained(self.outbox)
         return None
+
+    def send_in_turn(self, effect: Send, turns: Turns) -> Generator[Event, None, Reply]:
+        """The same, once the pacing of the endpoint allows it."""
+        clock = self.wire.clock
+        outcome: Reply | EndpointError | None = None
+        woken = self.caller.signal()
+        turn = turns.ask(len(effect.body), woken.set)
+        try:
+            while (wait_s := turns.look(turn, clock.monotonic())) != 0:
+                self.caller.wait_until(woken, clock, self.wire.turn_s(wait_s))
+            outcome = yield from self.send(effect)
+        except EndpointError as error:
+            outcome = error
+            raise
+        else:
+            return outcome
+        finally:
+            turns.end(turn, clock, outcome)
 
     def send(self, effect: Send) -> Generator[Event, None, Reply]:
         """Send a request and read its reply."""
         wire, reader, outbox = self.wire, effect.reader, self.outbox
         address = effect.endpoint.address_sync(self.caller.loop)
-        headers = address.headers if not effect.headers else [*address.plain, *effect.headers]
-        request = HttpRequest(address.url, headers, bytes(effect.body))
-        http, deadline = effect.endpoint.http_sync(), wire.deadline(effect)
-        exchange = wire.begin(effect, address)
+        request = HttpRequest(address.url, wire.headers(effect, address), bytes(effect.body))
+        http, exchange = effect.endpoint.http_sync(), wire.begin(effect, address)
+        deadline = wire.deadline(effect)
         try:
             with http.open(request, effect.timeouts, deadline, self.caller.aborter) as response:
                 exchange.status, exchange.response_headers = response.status, response.headers
                 reader.start(response.status, response.headers, now=exchange.started_at)
+                if effect.endpoint.turns is not None:
+                    effect.endpoint.turns.heed(wire.clock, response.headers)
                 pulse = Pulse(effect)
                 for piece in response.pieces():
                     wire.tell(reader.feed(piece))
@@ -194,6 +234,7 @@ def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Gener
     finally:
         run.abandon()
         driver.caller.loop.close()
+        driver.sender.on_read = None  # it leads back to the driver: no garbage in circles
 
 
 class _Driver:
@@ -272,11 +313,11 @@ class _Driver:
 
     def hear(self, item: ToolProgress | Begun | None) -> None:
         """Take in what a thread has told."""
-        if item is None:
-            self.caller.check()
-        elif isinstance(item, ToolProgress):
+        if isinstance(item, ToolProgress):
             if self.run.emit is not None:
                 self.run.emit(item)
+        elif item is None or item.flag.is_heeded:
+            self.caller.check()
         elif item.pending in self.run.begun:
             self.run.land(item.pending, cast("Outcome", item.outcome).get())
 
@@ -294,10 +335,12 @@ class _Driver:
 
     def run_here(self, pending: Pending) -> Generator[Event, None, None]:
         """Run a call in the caller's thread."""
-        _, context = self.run.begin(pending, self.run.emit)
+        begun, context = self.run.begin(pending, self.run.emit)
         yield from drained(self.outbox)
         invoke = partial(self.invoke, outbox=self.outbox)
         result = yield from perform(call_steps(self.tools, pending, context), invoke)
+        if begun.flag.is_heeded:
+            self.caller.check()
         self.run.land(pending, result)
 
     def needs_thread(self, pending: Pending) -> bool:
@@ -309,12 +352,14 @@ class _Driver:
         context = invoke.context
         if not invoke.tool.needs_thread:
             values = unfold(invoke.start())
-            while True:
-                try:
+            try:
+                while True:
                     context.progress(next(values))
-                except StopIteration as stop:
-                    return stop.value
-                yield from drained(outbox)
+                    yield from drained(outbox)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                values.close()
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
         if invoke.tool.is_async:
             cancel = self.caller.loop.submit(invoke.run, outcomes.put)

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from anyio import CancelScope, create_task_group, move_on_after
+from anyio import CancelScope, create_task_group, move_on_after, sleep_forever
 from anyio import Event as Signal
 
 from agentkit._http import HttpRequest
 from agentkit.calling import Outcome, hopper, threads
 from agentkit.errors import EndpointError
-from agentkit.flow import Again, FlowEffect, Open, Say, Send
+from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
 from agentkit.run import Begun, Pulse, Run, Wire
 from agentkit.tools import Context, Invoke, TookTooLong, Tool, call_steps, startable
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agentkit.chat.request import Request
+    from agentkit.clock import Clock
     from agentkit.messages import Reply, ToolResult
     from agentkit.transcript import Pending
+    from agentkit.turns import Turns
 
 R = TypeVar("R")
 Pace = Callable[[], Awaitable[bool]]
@@ -47,6 +49,27 @@ async def perform(steps: Generator[Any, Any, R], handle: Callable[[Any], Awaitab
         steps.close()
 
 
+class _Bell:
+    """Wakes a task that lets time pass."""
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._scope: CancelScope | None = None
+
+    def ring(self) -> None:
+        """Wake it, now or when it begins to wait; in its own event loop."""
+        self._rung = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def wait(self, clock: Clock, seconds: float | None) -> None:
+        """Wait until it rings, or for so long."""
+        with CancelScope() as self._scope:
+            if not self._rung:
+                await (sleep_forever() if seconds is None else clock.wait(seconds))
+        self._scope, self._rung = None, False
+
+
 class Sender:
     """Performs a model's effects. `pace` holds it up while whoever listens is far behind."""
 
@@ -57,11 +80,12 @@ class Sender:
         self.pace = pace
         self.on_read: Callable[[Send], None] | None = None
 
-    async def __call__(self, effect: FlowEffect) -> Reply | None:
+    async def __call__(self, effect: FlowEffect) -> Reply | float | None:
         """The outcome of an effect."""
         match effect:
             case Send():
-                return await self.send(effect)
+                turns = effect.endpoint.turns
+                return await (self.send(effect) if turns is None else self.send_in_turn(effect, turns))
             case Say(deltas):
                 self.wire.tell(deltas)
                 if self.pace is not None:
@@ -70,20 +94,42 @@ class Sender:
                 await endpoint.open()
             case Again():
                 await self.wire.clock.wait(self.wire.wait_s(effect))
+            case Instead(error):
+                self.wire.instead(error)
+            case Now():
+                return self.wire.clock.monotonic()
         return None
+
+    async def send_in_turn(self, effect: Send, turns: Turns) -> Reply:
+        """The same, once the pacing of the endpoint allows it."""
+        clock, bell = self.wire.clock, _Bell()
+        outcome: Reply | EndpointError | None = None
+        turn = turns.ask(len(effect.body), partial(hopper(), bell.ring))
+        try:
+            while (wait_s := turns.look(turn, clock.monotonic())) != 0:
+                await bell.wait(clock, self.wire.turn_s(wait_s))
+            outcome = await self.send(effect)
+        except EndpointError as error:
+            outcome = error
+            raise
+        else:
+            return outcome
+        finally:
+            turns.end(turn, clock, outcome)
 
     async def send(self, effect: Send) -> Reply:
         """Send a request and read its reply."""
         wire, reader = self.wire, effect.reader
         address = await effect.endpoint.address()
-        headers = address.headers if not effect.headers else [*address.plain, *effect.headers]
-        request = HttpRequest(address.url, headers, bytes(effect.body))
-        http, deadline = await effect.endpoint.http(), wire.deadline(effect)
-        exchange = wire.begin(effect, address)
+        request = HttpRequest(address.url, wire.headers(effect, address), bytes(effect.body))
+        http, exchange = await effect.endpoint.http(), wire.begin(effect, address)
+        deadline = wire.deadline(effect)
         try:
             async with http.open(request, effect.timeouts, deadline) as response:
                 exchange.status, exchange.response_headers = response.status, response.headers
                 reader.start(response.status, response.headers, now=exchange.started_at)
+                if effect.endpoint.turns is not None:
+                    effect.endpoint.turns.heed(wire.clock, response.headers)
                 pulse = Pulse(effect)
                 async for piece in response.pieces():
                     wire.tell(reader.feed(piece))
@@ -115,6 +161,7 @@ async def drive(run: Run, pace: Pace | None = None) -> None:
             try:
                 await driver.loop()
             finally:
+                driver.sender.on_read = None  # it leads back to the driver: no garbage in circles
                 if driver.early_group is not None:
                     driver.early_group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:

@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 from anyio.lowlevel import RunVar
 
 from agentkit._http import AsyncHttp, RawHeaders, SyncHttp, raw_headers
 from agentkit.calling import threads
 from agentkit.chat.exchange import HIDDEN
+from agentkit.chat.lacking import without
+from agentkit.circuit import Circuit
 from agentkit.errors import AuthenticationError, UsageError
+from agentkit.logs import log
+from agentkit.turns import Turns
 
 if TYPE_CHECKING:
     from agentkit.calling import LoopThread
     from agentkit.chat.dialects import Dialect
+    from agentkit.pacing import Pacing
 
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function that gives the one of the moment (a token that is renewed)."""
@@ -61,7 +66,8 @@ class Started:
 class Endpoint:
     """A Chat Completions endpoint: one a base URL and key, shared by all models that name them.
 
-    It may be used from any number of threads and event loops at once.
+    It may be used from any number of threads and event loops at once. `learnt` has the dialect of each model that has
+    refused something; `turns` is None unless requests are paced.
     """
 
     def __init__(
@@ -84,8 +90,12 @@ class Endpoint:
         self._started: Started | None = None
         self._address: Address | None = None
         self._client = http_client
+        self.learnt: dict[str, Dialect] = {}
+        self.turns: Turns | None = None
+        self._circuits: dict[str, Circuit] = {}
         self._lock = threading.Lock()
         self._http: SyncHttp | None = None
+        self._closer: finalize[..., Endpoint] | None = None
         _living.add(self)
 
     @property
@@ -115,6 +125,28 @@ class Endpoint:
         """The same, awaited."""
         key = self._key() if callable(self._key) else self._key
         return self._addressed(await key if inspect.isawaitable(key) else key)
+
+    def learn(self, model: str, feature: str) -> Dialect:
+        """The model's dialect from now on: without a feature that it has refused."""
+        with self._lock:
+            dialect = self.learnt.get(model, self.dialect)
+            if feature in dialect.learnt:
+                return dialect
+            dialect = self.learnt[model] = without(dialect, feature)
+        log.warning("%s at %s does not know %s: it is left out from now on", model, self.source, feature)
+        return dialect
+
+    def pace(self, pacing: Pacing) -> None:
+        """Let requests keep to these limits, in place of those that were given before."""
+        with self._lock:
+            if self.turns is None:
+                self.turns = Turns(pacing)
+                return
+        self.turns.limit(pacing)
+
+    def circuit(self, model: str) -> Circuit:
+        """Whether a model is worth a try."""
+        return self._circuits.setdefault(model, Circuit())
 
     def _bring_up(self) -> None:
         with self._lock:
@@ -151,6 +183,8 @@ class Endpoint:
             with self._lock:
                 if self._http is None:
                     self._http = SyncHttp(None if _is_async(self._client) else self._client)
+                    # not in __del__: in a cycle of garbage, the sockets may be ended, and complain, before it is called
+                    self._closer = finalize(self, self._http.close)
         return self._http
 
     async def http(self) -> AsyncHttp:
@@ -170,18 +204,19 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections that threads used; those of an event loop close with the loop."""
         with self._lock:
-            http, self._http = self._http, None
-        if http is not None:
-            http.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_http", None) is not None:
-            self.close()
+            closer, self._closer, self._http = self._closer, None, None
+        if closer is not None:
+            closer()
 
     def forget(self) -> None:
         """Let go of what a forked child may not use: the parent's connections, locks and servers."""
         self._lock = threading.Lock()
+        if self.turns is not None:
+            self.turns.after_fork()
         self._http = None
+        if self._closer is not None:
+            self._closer.detach()
+            self._closer = None
         self._started = None
         self._address = None
 
@@ -208,13 +243,13 @@ class _Held:
 
 _held: Final[RunVar[_Held]] = RunVar("agentkit_connections")
 _living: Final[WeakSet[Endpoint]] = WeakSet()
-_shared: Final[WeakValueDictionary[tuple[str, str, Key | None], Endpoint]] = WeakValueDictionary()
+_shared: Final[WeakValueDictionary[tuple[str, int, Key | None], Endpoint]] = WeakValueDictionary()
 _sharing: Final = threading.Lock()
 
 
 def shared_endpoint(base_url: str, dialect: Dialect, api_key: Key | None) -> Endpoint:
     """The process's endpoint for a base URL and key."""
-    name = (_checked(base_url), dialect.name, api_key)
+    name = (_checked(base_url), id(dialect), api_key)  # the endpoint keeps its dialect alive, and so the id taken
     with _sharing:
         endpoint = _shared.get(name)
         if endpoint is None:

@@ -56,7 +56,8 @@ class EndpointError(AgentKitError):
 
     `status` is the HTTP status, or None where there was no answer. `code` is the endpoint's own word for the error.
     `retryable` says whether the same request may succeed later, `retry_after_s` how long the endpoint asks to wait.
-    `partial_text` is what had been streamed before the failure.
+    `partial_text` is what had been streamed before the failure. `exchange` is what went over the wire; a pickled error
+    has it without the bodies.
     """
 
     def __init__(
@@ -80,6 +81,11 @@ class EndpointError(AgentKitError):
         self.retry_after_s = retry_after_s
         self.partial_text = partial_text
         self.exchange = exchange
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the transcript has the conversation: the bodies would say it once more
+        exchange = None if self.exchange is None else self.exchange.without_bodies()
+        return (type(self), self.args, {**self.__dict__, "exchange": exchange})
 
 
 class AuthenticationError(EndpointError):

@@ -54,13 +54,26 @@ class Again:
 
 
 @dataclass(slots=True, eq=False)
+class Instead:
+    """Another model is about to be asked in place of one that failed. The error is raised if it is too late for that:
+    something of the failed answer was told already."""
+
+    error: EndpointError
+
+
+@dataclass(slots=True, eq=False)
+class Now:
+    """Look at the clock: the outcome is in seconds, on a clock that never goes back."""
+
+
+@dataclass(slots=True, eq=False)
 class Say:
     """Tell whoever listens these pieces of the reply; a model that sends no request of its own streams by them."""
 
     deltas: Sequence[Delta]
 
 
-FlowEffect: TypeAlias = Open | Send | Again | Say
+FlowEffect: TypeAlias = Open | Send | Again | Instead | Now | Say
 Steps: TypeAlias = Generator[FlowEffect, Any, R]
 
 

@@ -339,7 +339,18 @@ class Usage:
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.total_tokens + other.total_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.prompt_text_tokens + other.prompt_text_tokens,
+            self.prompt_audio_tokens + other.prompt_audio_tokens,
+            self.prompt_image_tokens + other.prompt_image_tokens,
+            self.completion_text_tokens + other.completion_text_tokens,
+            self.completion_audio_tokens + other.completion_audio_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
 
     @property
     def data(self) -> dict[str, Any]:

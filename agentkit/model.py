@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
-from agentkit._json import is_object
+from agentkit._json import is_object, loads
 from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
 from agentkit.chat.jsonmode import lowered
 from agentkit.chat.jsonreply import JsonReader
+from agentkit.chat.lacking import lacking
 from agentkit.chat.reader import ReplyReader
 from agentkit.chat.request import Request, encode
 from agentkit.chat.settings import Settings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tenacity.wait import WaitBaseT
 
     from agentkit.events import Event
+    from agentkit.pacing import Pacing
 
 Messages: TypeAlias = str | Transcript | Sequence[Mapping[str, Any] | Message]
 """A conversation: one question, a transcript, or Chat Completions messages."""
@@ -146,6 +148,8 @@ class ChatModel(Model):
         tools: "json" for a model without tool calling of its own: calls are then made by way of response_format.
         retries: How often a request that failed is sent again, or a Retries with more said of it.
         timeouts: How long to wait for what.
+        pacing: How much may go to the endpoint at once and in a minute. It holds for all who share the endpoint, and
+            the one that was given last counts.
         http_client: An httpx.Client or httpx.AsyncClient to send with, in place of agentkit's own connections.
         dialect: What the endpoint does differently, where agentkit does not know it by its name or address.
 
@@ -163,6 +167,7 @@ class ChatModel(Model):
         tools: Literal["native", "json"] | None = None,
         retries: int | Retries = 2,
         timeouts: Timeouts | None = None,
+        pacing: Pacing | None = None,
         http_client: Any = None,
         dialect: Dialect | None = None,
         stop: StopBaseT | None = None,
@@ -176,6 +181,8 @@ class ChatModel(Model):
         if base_url is None and name.partition(":")[0] == "local":
             self.name = "local"
             self.endpoint: Endpoint = _load_extra("local").local_endpoint(name.partition(":")[2] or None)
+            if pacing is not None:
+                self.endpoint.pace(pacing)
             return
         known, self.name = split_model(name, has_base_url=bool(base_url or os.environ.get("OPENAI_BASE_URL")))
         address = base_url or known.find_base_url(os.environ)
@@ -189,6 +196,8 @@ class ChatModel(Model):
             self.endpoint = shared_endpoint(address, dialect, api_key)
         else:
             self.endpoint = Endpoint(address, dialect, api_key=api_key, http_client=http_client)
+        if pacing is not None:
+            self.endpoint.pace(pacing)
 
     def flow(self, request: Request) -> Steps[Reply]:
         """Send the request, and again while the failure is one that passes."""
@@ -198,19 +207,27 @@ class ChatModel(Model):
         asked = request.with_(settings=self.settings.merged(request.settings))
         in_json = bool(request.tools) and (self.tools or endpoint.dialect.tools) == "json"
         names = {tool.name for tool in request.tools}
-        body = encode(lowered(asked) if in_json else asked, self.name, endpoint.dialect, endpoint.source)
+        asked = lowered(asked) if in_json else asked
+        dialect = endpoint.learnt.get(self.name, endpoint.dialect)
+        body = encode(asked, self.name, dialect, endpoint.source)
         headers = tuple((asked.settings.extra_headers or {}).items())
-        attempt = 0
+        attempt = mended = 0
         while True:
             attempt += 1
             reader = JsonReader(names) if in_json else ReplyReader()
             try:
-                reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt))
+                reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt + mended))
             except EndpointError as error:
                 failure = error
             else:
                 reply.source = endpoint.source
                 return reply
+            refused = None if failure.partial_text else lacking(failure, loads(bytes(body)), dialect)
+            if refused is not None:
+                dialect = endpoint.learn(self.name, refused)
+                body = encode(asked, self.name, dialect, endpoint.source)
+                attempt, mended = attempt - 1, mended + 1
+                continue
             yield Again(failure, attempt, self.retries, self.timeouts.total_s)
 
     def __repr__(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agentkit._http import RawHeaders
 from agentkit.chat.exchange import HIDDEN, Exchange
 from agentkit.chat.stream import deltas_of
 from agentkit.errors import AgentKitError, Cancelled, EndpointError, LimitReached, TimedOut, ToolFailed, UsageError
@@ -23,6 +24,7 @@ from agentkit.events import (
     ToolProgress,
     ToolStarted,
 )
+from agentkit.logs import log
 from agentkit.loop import Effect, Finished, Tell, decide
 from agentkit.messages import ToolCall, ToolResult, user
 from agentkit.policy import next_wait
@@ -32,16 +34,22 @@ from agentkit.transcript import Pending
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agentkit._http.request import Headers
     from agentkit.calling import Outcome
+    from agentkit.chat.request import Body
     from agentkit.clock import Clock
     from agentkit.endpoint import Address
     from agentkit.flow import Again, Send, SupportsFlow
     from agentkit.messages import Content, Reply
     from agentkit.state import State
 
-log: Final = logging.getLogger("agentkit")
 OnToolError = Literal["tell", "raise"]
+_KEY_NAME: Final = "idempotency-key"
+SECRET: Final = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"})
+"""Headers that are never shown, should a user send them as extra_headers."""
 CANCELLED: Final = "This call was cancelled before it had a result."
+EARLY_S: Final = 0.05
+"""A timer may fire this early by the clock that says how much time is left."""
 
 
 class Pulse:
@@ -77,7 +85,9 @@ class Wire:
     """What sending takes besides the waiting: exchanges kept, events told, time left, retries counted."""
 
     __slots__ = (
+        "_body",
         "_first_at",
+        "_key",
         "_told",
         "clock",
         "emit",
@@ -106,12 +116,28 @@ class Wire:
         self.waited_s = 0.0
         self._told = False
         self._first_at = 0.0
+        self._body: Body | None = None
+        self._key = ""
+
+    def headers(self, effect: Send, address: Address) -> Headers:
+        """The headers to send. The retries of a request have the same Idempotency-Key, as they have the same body."""
+        if effect.body is not self._body:
+            self._body, self._key = effect.body, self.clock.new_key()
+        if not effect.headers:
+            return RawHeaders([*address.headers, (_KEY_NAME.encode(), self._key.encode())])
+        return [*address.plain, *self._own(effect)]
+
+    def _own(self, effect: Send) -> list[tuple[str, str]]:
+        """The request's own headers; one of the user's takes the place of ours."""
+        own = list(effect.headers)
+        return own if any(name.lower() == _KEY_NAME for name, _ in own) else [*own, (_KEY_NAME, self._key)]
 
     def begin(self, effect: Send, address: Address) -> Exchange:
         """Note that a request goes out."""
         if effect.attempt == 1:
             self._first_at = time.monotonic()
-        exchange = Exchange(address.url, (*address.shown, *effect.headers), effect.body, started_at=self.clock.now())
+        shown = [*address.shown, *((n, HIDDEN if n.lower() in SECRET else v) for n, v in self._own(effect))]
+        exchange = Exchange(address.url, shown, effect.body, started_at=self.clock.now())
         if self.exchanges is not None:
             self.exchanges.append(exchange)
         return exchange
@@ -142,29 +168,40 @@ class Wire:
     def end(self, effect: Send, exchange: Exchange, key: str | None) -> None:
         """Note what came back."""
         exchange.seconds = self.clock.now() - exchange.started_at
-        pieces = effect.reader.pieces
-        if key and key.encode() in b"".join(pieces):
-            pieces = [b"".join(pieces).replace(key.encode(), HIDDEN.encode())]
-        exchange.received(pieces)
+        exchange.received(effect.reader.pieces)
+        if key:
+            exchange.hide(key)
+        if log.isEnabledFor(DEBUG):
+            log.debug("%s", exchange.shown())
 
     def fail(self, effect: Send, exchange: Exchange, error: EndpointError, key: str | None) -> None:
         """Make an error carry what is known of the exchange, and nothing of the key."""
+        total_s, left = effect.timeouts.total_s, self.time_left()
+        if isinstance(error, TimedOut) and not error.retryable and total_s and (left is None or left > EARLY_S):
+            # not the run's time was over but the request's, of which earlier attempts have had their part
+            error.args = (
+                f"{effect.endpoint.source} did not answer in full within {total_s:g} s, retries "
+                "included; raise Timeouts(total_s=…) if answers may take that long",
+            )
+            error.retryable = True
         error.exchange = exchange
         error.partial_text = error.partial_text or effect.reader.partial_text
         if key:
             hide = partial(_without, key)
+            error.partial_text = hide(error.partial_text)
             error.args = tuple([hide(arg) for arg in error.args])
             error.code, error.request_id = hide(error.code), hide(error.request_id)
 
+    def turn_s(self, wait_s: float | None) -> float | None:
+        """How long to wait for this run's turn before looking again. Raises LimitReached if the run's time is over."""
+        left = self.time_left()
+        if left is not None and (left <= 0 or (wait_s is not None and wait_s >= left)):
+            raise LimitReached("the run's time limit was reached while its request waited its turn", limit="seconds")
+        return left if wait_s is None else wait_s
+
     def wait_s(self, effect: Again) -> float:
         """How long to wait before the next attempt. Raises the error if there is none."""
-        error, left = effect.error, self.time_left()
-        if left is not None and left <= 0:
-            raise LimitReached(
-                f"the run's time limit was reached while the model was asked: {error}", limit="seconds"
-            ) from error
-        if self._told and not self.resume_stream:
-            raise error  # what was told cannot be taken back
+        error, left = effect.error, self._check_again(effect.error)
         wait = next_wait(
             effect.retries,
             error,
@@ -184,12 +221,32 @@ class Wire:
             ) from error
         self.waited_s += wait
         log.info("asked again in %.1f s (attempt %d failed): %s", wait, effect.attempt, error)
-        if self.emit is not None:
-            self.emit(Retrying(error, effect.attempt, wait, self.step))
-            if self._told:
-                self.emit(Restarted(error, self.step))
-        self._told = False
+        self._tell_again(Retrying(error, effect.attempt, wait, self.step))
         return wait
+
+    def instead(self, error: EndpointError) -> None:
+        """Another model takes the place of one that failed. Raises the error if it cannot."""
+        self._check_again(error)
+        log.warning("another model is asked, since one failed: %s", error)
+        self._tell_again(Retrying(error, 1, 0.0, self.step))
+
+    def _check_again(self, error: EndpointError) -> float | None:
+        """The time that is left. Raises if it is too late to ask again."""
+        left = self.time_left()
+        if left is not None and left <= EARLY_S:
+            raise LimitReached(
+                f"the run's time limit was reached while the model was asked: {error}", limit="seconds"
+            ) from error
+        if self._told and not self.resume_stream:
+            raise error  # what was told cannot be taken back
+        return left
+
+    def _tell_again(self, retrying: Retrying) -> None:
+        if self.emit is not None:
+            self.emit(retrying)
+            if self._told:
+                self.emit(Restarted(retrying.error, self.step))
+        self._told = False
 
 
 def _without(key: str, value: Any) -> Any:
@@ -296,10 +353,6 @@ class Run:
         if self.emit is not None:
             self.emit(ToolStarted(pending.call, step))
 
-        def tell(value: Any) -> None:
-            if progress is not None and not begun.flag.is_set:
-                progress(ToolProgress(pending.call, value, step))
-
         return begun, Context(
             self.deps,
             pending.call,
@@ -308,12 +361,13 @@ class Run:
             deadline=None if allowed_s is None else self.clock.monotonic() + allowed_s,
             allowed_s=allowed_s,
             flag=begun.flag,
-            progress=None if progress is None else tell,
+            progress=None if progress is None else lambda value: progress(ToolProgress(pending.call, value, step)),
         )
 
     def land(self, pending: Pending, result: ToolResult) -> None:
         """Record a call's result, and keep the error that shall end the run."""
-        self.begun.pop(pending, None)
+        if self.begun.pop(pending, None) is None and self.cancelled:
+            return  # it comes too late: the call was answered as cancelled
         self.state.land(pending, result, now=self.clock.monotonic())
         if result.raised is not None:
             log.warning("tool %s failed: %s", pending.call.name, result.error)
@@ -379,7 +433,7 @@ class Run:
         """The run ends with an error. One of ours gets the transcript, with all that was done."""
         self.abandon()
         for begun in tuple(self.begun.values()):
-            if begun.outcome is not None and begun.outcome.raised is None:
+            if begun.outcome is not None and begun.outcome.raised is None and not begun.flag.is_heeded:
                 self.land(begun.pending, begun.outcome.value)
         if not isinstance(error, AgentKitError) or isinstance(error, Cancelled):
             self._answer_cancelled()

@@ -82,7 +82,8 @@ class Stream(Generic[T]):
         except get_cancelled_exc_class():
             raise
         except BaseException as error:
-            self._error = error
+            if self._error is None:
+                self._error = error
 
     def _end(self) -> None:
         if not self._value and self._error is None:
@@ -92,6 +93,7 @@ class Stream(Generic[T]):
 
     def _give_up(self) -> None:
         """What was cancelled goes on, and nobody waits for it."""
+        self._error = Cancelled("the stream was cancelled")
 
     def tell(self, event: events.Event) -> None:
         """Hand an event to whoever listens."""
@@ -293,6 +295,7 @@ class RunStream(Stream[T], OfRun):
         return self.transcript
 
     def _give_up(self) -> None:
+        super()._give_up()
         self.run.fail(Cancelled())
 
 

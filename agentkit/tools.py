@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from agentkit._json import dumps, is_list
 from agentkit.calling import Kind, LoopThread, finish, finish_async, kind_of
-from agentkit.errors import AgentKitError, BadArguments, UsageError
+from agentkit.errors import AgentKitError, BadArguments, Cancelled, UsageError
 from agentkit.messages import Audio, File, Image, ToolCall, ToolResult, ToolSpec
 from agentkit.schema import FunctionSchema, describe
 
@@ -36,10 +36,11 @@ class TookTooLong(TimeoutError):  # it says what happened
 class CancelFlag:
     """Whether a piece of work is no longer wanted; set from any thread."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("is_heeded", "is_set")
 
     def __init__(self) -> None:
         self.is_set = False
+        self.is_heeded = False  # the work has seen it: what it gives from then on is not what was asked for
 
 
 class Context(Generic[Deps]):
@@ -76,6 +77,8 @@ class Context(Generic[Deps]):
     @property
     def cancelled(self) -> bool:
         """True once the result is no longer wanted; a long sync tool should look now and then, and return."""
+        if self._flag.is_set:
+            self._flag.is_heeded = True
         return self._flag.is_set
 
     def cancel(self) -> None:
@@ -83,7 +86,9 @@ class Context(Generic[Deps]):
         self._flag.is_set = True
 
     def progress(self, value: Any) -> None:
-        """Tell whoever listens to the run how far the work is."""
+        """Tell whoever listens to the run how far the work is. Raises Cancelled if the result is no longer wanted."""
+        if self.cancelled:
+            raise Cancelled("the result is no longer wanted")
         if self._progress is not None:
             self._progress(value)
 

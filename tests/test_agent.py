@@ -61,14 +61,18 @@ def test_names_and_numbers_are_checked_when_the_agent_is_made(arguments: dict[st
 
 def test_with_gives_a_changed_copy() -> None:
     agent = Agent(ScriptedModel(["first"]), tools=[add], instructions="Be brief.", name="one", settings={"seed": 1})
-    other = agent.with_(model=ScriptedModel(["second"]), tools=[whose], instructions=["Be long.", "Be kind."], name="two")
+    other = agent.with_(
+        model=ScriptedModel(["second"]), tools=[whose], instructions=["Be long.", "Be kind."], name="two"
+    )
     assert (agent.instructions, list(agent.tools), agent.name) == ("Be brief.", ["add"], "one")
     assert (other.instructions, list(other.tools), other.name) == ("Be long.\n\nBe kind.", ["whose"], "two")
     assert other.settings == agent.settings == Settings(seed=1)
     assert (agent.run_sync("x").output, other.run_sync("x").output) == ("first", "second")
     same = agent.with_()
     assert (same.tools, same.limits, same.model) == (agent.tools, agent.limits, agent.model)
-    with pytest.raises(UsageError, match="Agent has no argument modle, tols; it has model, tools, instructions, settings"):
+    with pytest.raises(
+        UsageError, match="Agent has no argument modle, tols; it has model, tools, instructions, settings"
+    ):
         agent.with_(modle="x", tols=[])
     with pytest.raises(UsageError, match="temperature"):
         agent.with_(settings={"temperature": 9})
@@ -184,9 +188,9 @@ def test_a_transcript_goes_on(driver: str) -> None:
         ("assistant", "3"),
         ("user", "times ten?"),
     ]
-    assert second.new_messages == [
-        {"role": "user", "content": "times ten?"},
-        {"role": "assistant", "content": "30", "refusal": None},
+    assert [(message["role"], message["content"]) for message in second.new_messages] == [
+        ("user", "times ten?"),
+        ("assistant", "30"),
     ]
     assert (second.tool_calls, len(first.tool_calls)) == ((), 1)
     assert (first.usage.total_tokens, second.usage.total_tokens) == (30, 15)
@@ -245,7 +249,13 @@ def test_what_a_result_has() -> None:
     with fixed_clock():
         agent: Agent[Any] = Agent(ScriptedModel([call("add", a=1, b=2), say("3", finish_reason="length")]), tools=[add])
         ended = agent.run_sync("1 + 2?")
-    assert (ended.output, ended.text, str(ended), ended.status, ended.finish_reason) == ("3", "3", "3", "done", "length")
+    assert (ended.output, ended.text, str(ended), ended.status, ended.finish_reason) == (
+        "3",
+        "3",
+        "3",
+        "done",
+        "length",
+    )
     assert [(record.call.name, record.started_at) for record in ended.tool_calls] == [("add", 1_700_000_000.0)]
     assert ended.new_messages == ended.transcript.messages
     assert (ended.usage.prompt_tokens, ended.usage.completion_tokens) == (20, 10)

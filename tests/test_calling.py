@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from agentkit.calling import LoopThread, Outcome, Threads, finish, finish_async, hopper, kind_of, outcome_of, threads
+from agentkit.errors import Cancelled
 
 pytestmark = pytest.mark.anyio
 who = contextvars.ContextVar[str]("who", default="nobody")
@@ -284,6 +285,10 @@ def test_many_threads_share_one_loop(loop: LoopThread) -> None:
     assert len(set(seen)) == 1
 
 
+def nothing(value: object) -> None:
+    """Hear of something and do nothing."""
+
+
 def test_work_can_be_cancelled(loop: LoopThread) -> None:
     started, outcomes = threading.Event(), []
 
@@ -317,6 +322,61 @@ def test_closing_cancels_what_is_left() -> None:
     loop.close()
     assert done.wait(20)
     loop.close()
+
+
+def test_nothing_is_run_once_it_is_closed() -> None:
+    loop = LoopThread()
+    loop.close()
+
+    async def never() -> None:
+        raise AssertionError
+
+    with pytest.raises(Cancelled):
+        loop.run(never)
+    loop.submit(never, nothing)()
+
+
+def test_work_that_is_cancelled_before_its_first_step_has_an_outcome(loop: LoopThread) -> None:
+    blocked, outcomes, done = threading.Event(), list[Outcome](), threading.Event()
+
+    async def block() -> None:
+        blocked.wait(20)
+
+    async def never() -> None:
+        raise AssertionError
+
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        done.set()
+
+    loop.submit(block, nothing)
+    cancel = loop.submit(never, ended)
+    cancel()
+    blocked.set()
+    assert done.wait(20)
+    assert isinstance(outcomes[0].raised, Cancelled)
+    loop.close()
+    cancel()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_who_waits_can_be_woken(loop: LoopThread, before: bool) -> None:
+    started = threading.Event()
+
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    def interrupt() -> None:
+        assert started.wait(20)
+        loop.interrupt()
+
+    if before:
+        loop.interrupt()
+    else:
+        threading.Thread(target=interrupt).start()
+    with pytest.raises(Cancelled):
+        loop.run(hang)
 
 
 def test_it_is_made_on_first_need_only() -> None:

@@ -184,11 +184,11 @@ def test_leaving_before_the_end_keeps_the_connection_if_the_end_has_come(side, e
 
     def look() -> None:
         with http.http.open(request, Limits()) as response:
-            assert next(iter(response.pieces())) == b"one"
+            assert next(iter(response.pieces())) == b"one[DONE]"
 
     async def look_async() -> None:
         async with http.http.open(request, Limits()) as response:
-            assert await anext(response.pieces()) == b"one"
+            assert await anext(response.pieces()) == b"one[DONE]"
 
     with Server(script) as server, session(side) as http:
         request = HttpRequest(server.url, {}, b"{}")

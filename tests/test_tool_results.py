@@ -52,15 +52,6 @@ class Odd:
     pass
 
 
-class Raises(BaseModel):
-    @property
-    def x(self) -> int:
-        return 1
-
-    def __iter__(self) -> Any:
-        raise RuntimeError("never")
-
-
 def made(value: Any, **options: Any) -> ToolResult:
     """The result of a tool that returns this."""
     return result_of(tool(**options)(give), value)

@@ -103,6 +103,8 @@ class Box:
         """Double a number."""
         return 2 * number
 
+    doubler = tool(Doubler())
+
     def plain(self, number: int) -> int:
         """Double a number."""
         return self.factor * number
@@ -138,6 +140,7 @@ KINDS: list[tuple[str, Any, str]] = [
     ("a static method, decorated above", box.static_below, "static_below"),
     ("the same of the class  ", Box.static_below, "static_below"),
     ("a static method, decorated below", box.static_above, "static_above"),
+    ("a callable object in a class", box.doubler, "doubler"),
     ("a bound method", box.plain, "plain"),
     ("a bound class method", Box.plain_class, "plain_class"),
     ("what Python 3.13 makes of it", MethodType(vars(Box)["class_above"].__func__, Box), "class_above"),
@@ -202,18 +205,14 @@ def test_name_and_description_can_be_given() -> None:
 
 
 def test_annotations_may_name_what_is_local() -> None:
-    class Size(int):
-        pass
-
-    Local = dict[str, int]
+    Sizes = dict[str, int]
 
     @tool
-    def sized(sizes: Local) -> int:
+    def total(sizes: Sizes) -> int:
         """Add up."""
         return sum(sizes.values())
 
-    assert sized.call_sync('{"sizes": {"a": 1, "b": 2}}') == 3
-    assert Size(3) == 3
+    assert total.call_sync('{"sizes": {"a": 1, "b": 2}}') == 3
 
 
 def test_strict_asks_for_the_strict_form() -> None:

@@ -130,6 +130,8 @@ FORGED: list[tuple[str, list[Any], str | None]] = [
     ("no role", [{"content": "x"}], "message 0.*role"),
     ("no message", ["x"], "message 0 is a str"),
     ("content that is none", [{"role": "user", "content": 3}], "message 0.*int"),
+    ("a result that is none", [ASKED, {"role": "tool", "tool_call_id": "c1", "content": 3}], "message 1.*int"),
+    ("a part that is none", [ASKED, {"role": "tool", "tool_call_id": "c1", "content": [3]}], "message 1.*int"),
 ]
 
 
@@ -189,6 +191,53 @@ def test_a_plain_list_comes_out_as_it_went_in() -> None:
     ]
     assert Transcript.load(messages).messages == messages
     assert Transcript.load(json.dumps(messages)).messages == messages
+
+
+@pytest.mark.parametrize(
+    ("content", "told", "parts"),
+    [
+        ("ok", "ok", ()),
+        (None, "", ()),
+        (["a", {"type": "text", "text": "b"}], "ab", ()),
+        (
+            [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}],
+            "a",
+            ({"type": "image_url", "image_url": {}},),
+        ),
+    ],
+)
+def test_what_a_result_may_say(content: Any, told: str, parts: tuple[Any, ...]) -> None:
+    transcript = Transcript.load([ASKED, {"role": "tool", "tool_call_id": "c1", "content": content}])
+    assert transcript.entries[0].calls[0].result == ToolResult(told, parts=parts)
+
+
+def test_ids_that_are_numbers_find_each_other() -> None:
+    asked = {**ASKED, "tool_calls": [{**CALL, "id": 7}]}
+    transcript = Transcript.load([asked, {"role": "tool", "tool_call_id": 7, "content": "ok"}])
+    assert transcript.mended == ()
+    assert transcript.messages[1] == {"role": "tool", "tool_call_id": "7", "content": "ok"}
+
+
+def test_an_id_of_its_own_is_one_that_nobody_has() -> None:
+    asked = {**ASKED, "tool_calls": [{**CALL, "id": "call_0_1"}, {**CALL, "id": "call_0_1"}]}
+    assert [pending.call.id for pending in Transcript.load([asked], trusted=True).pending] == ["call_0_1", "call_0_1_"]
+
+
+def test_what_is_empty_but_not_unknown_is_kept() -> None:
+    entry = Entry(user("x"), finish_reason="", cost=0.0, agent="", source="", usage=Usage())
+    assert Transcript.load(Transcript([entry]).dump()).entries == [entry]
+
+
+def test_how_it_looks() -> None:
+    transcript = two_calls()
+    assert repr(transcript) == "Transcript(2 entries, 2 calls pending)"
+    assert repr(transcript.pending) == "[Pending(add a), Pending(sub b)]"
+    assert repr(Transcript()) == "Transcript(0 entries)"
+
+
+def test_calls_that_wait_are_mapped_too() -> None:
+    transcript = Transcript.load([ASKED], trusted=True)
+    assert transcript.mapped(lambda message: message).pending == transcript.pending
 
 
 def test_mapped_changes_messages_and_results() -> None:

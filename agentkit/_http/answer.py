@@ -31,6 +31,12 @@ class Idler(Protocol):
     def expired(self) -> bool: ...
 
 
+class SupportsBody(Protocol):
+    """A wire that knows whether a body in chunks comes next."""
+
+    at_body: bool
+
+
 _Line = TypeVar("_Line", bound=Idler)
 
 
@@ -152,6 +158,11 @@ def all_headers(address: Address, request: HttpRequest) -> list[tuple[bytes, byt
     if address.authorization is not None and not any(name == b"authorization" for name, _ in raw):
         headers.append((b"authorization", address.authorization))
     return headers
+
+
+def in_plain_chunks(wire: SupportsBody, request: HttpRequest, headers: dict[str, str]) -> bool:
+    """Whether what comes next on the wire is a body in chunks, from its first byte on."""
+    return wire.at_body and request.method == "POST" and headers.get("transfer-encoding", "").lower() == "chunked"
 
 
 def httpx_timeouts(allowance: Allowance) -> dict[str, float | None]:

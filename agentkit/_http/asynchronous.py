@@ -16,13 +16,15 @@ from agentkit._http.answer import (
     check_open,
     core_request,
     httpx_timeouts,
+    in_plain_chunks,
     raise_translated,
     seconds_or_none,
 )
 from agentkit._http.body import MAX_BODY_BYTES, Body, join_headers
+from agentkit._http.chunks import READ_BYTES, Chunks
 from agentkit._http.relay import take_async_relay
 from agentkit._http.request import raw_headers
-from agentkit._http.wire_async import AsyncLine, context_of_loop, dial
+from agentkit._http.wire_async import AsyncLine, AsyncWire, context_of_loop, dial
 from agentkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -151,6 +153,8 @@ class AsyncLineResponse(AsyncResponse):
         self.status = answer.status
         self.headers = join_headers(answer.headers)
         self._raw = aiter(cast("AsyncIterator[bytes]", answer.stream))
+        if self._line is not None and in_plain_chunks(self._line.wire, self._request, self.headers):
+            self._raw = _Unframed(self._line.wire, self._raw)
         self._release = answer.aclose
 
     async def _ask_kept(self, request: httpcore.Request) -> httpcore.Response | None:
@@ -193,6 +197,30 @@ class AsyncLineResponse(AsyncResponse):
                 await line.aclose()
             elif surplus := self._route.stack.put(line):
                 await surplus.aclose()
+
+
+class _Unframed:
+    """A body without the frame of its chunks, as far as they are plain; the rest of it comes from httpcore."""
+
+    __slots__ = ("_chunks", "_rest", "_wire")
+
+    def __init__(self, wire: AsyncWire, rest: AsyncIterator[bytes]) -> None:
+        self._wire = wire
+        self._rest = rest
+        self._chunks: Chunks | None = Chunks()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while (chunks := self._chunks) is not None:
+            piece = chunks.take(await self._wire.read(READ_BYTES))
+            if chunks.rest is not None:
+                self._wire.put_back(chunks.rest)
+                self._chunks = None
+            if piece:
+                return piece
+        return await self._rest.__anext__()
 
 
 class AsyncRelayedResponse(AsyncResponse):

@@ -14,13 +14,15 @@ from agentkit._http.answer import (
     check_open,
     core_request,
     httpx_timeouts,
+    in_plain_chunks,
     raise_translated,
     seconds_or_none,
 )
 from agentkit._http.body import MAX_BODY_BYTES, Body, join_headers
+from agentkit._http.chunks import READ_BYTES, Chunks
 from agentkit._http.relay import Sockets, take_relay
 from agentkit._http.request import raw_headers
-from agentkit._http.wire import Line, dial
+from agentkit._http.wire import Line, Wire, dial
 from agentkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -136,6 +138,8 @@ class LineResponse(Response):
         self.status = answer.status
         self.headers = join_headers(answer.headers)
         self._raw = iter(cast("Iterable[bytes]", answer.stream))
+        if self._line is not None and in_plain_chunks(self._line.wire, self._request, self.headers):
+            self._raw = _unframed(self._line.wire, self._raw)
         self._release = answer.close
 
     def _ask_kept(self, request: httpcore.Request) -> httpcore.Response | None:
@@ -183,6 +187,16 @@ class LineResponse(Response):
             line.close()
         elif surplus := self._route.stack.put(line):
             surplus.close()
+
+
+def _unframed(wire: Wire, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """A body without the frame of its chunks, as far as they are plain; the rest of it comes from httpcore."""
+    chunks = Chunks()
+    while chunks.rest is None:
+        if piece := chunks.take(wire.read(READ_BYTES)):
+            yield piece
+    wire.put_back(chunks.rest)
+    yield from rest
 
 
 class RelayedResponse(Response):

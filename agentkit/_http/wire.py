@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentkit._http.abort import shut_down
+from agentkit._http.chunks import head_size
 from agentkit._http.faults import connect_failed, cut
 from agentkit._http.tls import shared_context
 
@@ -34,16 +35,18 @@ class LeftError(Exception):
 class Wire:
     """A socket, and the request that it serves at the moment.
 
-    `unsent`: the request did not leave whole. `heard`: something came back.
+    `unsent`: the request did not leave whole. `heard`: something came back. `at_body`: what was read last was the head
+    of an answer in chunks, and nothing else.
     """
 
     def __init__(self, sock: socket.socket, host: str, allowance: Allowance, aborter: Aborter | None) -> None:
-        self.unsent = self.heard = False
+        self.unsent = self.heard = self.at_body = False
         self._socket = sock
         self._host = host
         self._allowance = allowance
         self._aborter = aborter
         self._waiting: list[bytes] = []
+        self._held = b""
         self._grace_s: float | None = None
 
     def connect(self, target: Any, address: Address, limit_s: float) -> None:
@@ -63,9 +66,10 @@ class Wire:
 
     def begin(self, allowance: Allowance, aborter: Aborter | None) -> None:
         """A new request uses the wire."""
-        self.unsent = self.heard = False
+        self.unsent = self.heard = self.at_body = False
         self._allowance = allowance
         self._grace_s = None
+        self._held = b""
         self._waiting.clear()
         if aborter is not self._aborter:
             self._aborter = aborter
@@ -82,6 +86,10 @@ class Wire:
         """From now on one more read at most, and no longer than this; then LeftError."""
         self._grace_s = grace_s
 
+    def put_back(self, data: bytes) -> None:
+        """The next read gives this."""
+        self._held = data
+
     def cut(self) -> None:
         """Ends every wait on the wire, from any thread."""
         shut_down(self._socket)
@@ -95,6 +103,10 @@ class Wire:
 
     def read(self, max_bytes: int, **_: object) -> bytes:  # the allowance says it
         self._check()
+        self.at_body = False
+        if self._held:
+            data, self._held = self._held, b""
+            return data
         if self._waiting:
             self._send()
         left = self._allowance.left()
@@ -110,10 +122,12 @@ class Wire:
         except OSError as error:
             self._check()
             raise cut(error, self._host, answered=self.heard) from error
-        if data:
-            self.heard = True
-        else:
+        if not data:
             self._check()
+        elif not self.heard:
+            self.heard = True
+            if size := head_size(data):
+                data, self._held, self.at_body = data[:size], data[size:], True
         return data
 
     def close(self) -> None:

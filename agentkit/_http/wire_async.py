@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from agentkit._http.chunks import head_size
 from agentkit._http.faults import connect_failed, cut, system_error
 from agentkit._http.tls import ready_context, shared_context
 from agentkit._http.wire import JOINED_BYTES, KEEP_ALIVE_S, LeftError, is_readable
@@ -31,27 +32,35 @@ _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 class AsyncWire:
     """A stream, and the request that it serves at the moment.
 
-    `unsent`: the request did not leave whole. `heard`: something came back.
+    `unsent`: the request did not leave whole. `heard`: something came back. `at_body`: what was read last was the head
+    of an answer in chunks, and nothing else.
     """
 
     def __init__(self, host: str, stream: ByteStream, allowance: Allowance) -> None:
-        self.unsent = self.heard = False
+        self.unsent = self.heard = self.at_body = False
         self._allowance = allowance
         self._host = host
         self._stream = stream
+        self._raw: socket | None = None
         self._waiting: list[bytes] = []
+        self._held = b""
         self._grace_s: float | None = None
 
     def begin(self, allowance: Allowance) -> None:
         """A new request uses the wire."""
-        self.unsent = self.heard = False
+        self.unsent = self.heard = self.at_body = False
         self._allowance = allowance
         self._grace_s = None
+        self._held = b""
         self._waiting.clear()
 
     def leave(self, grace_s: float) -> None:
         """From now on one more read at most, and no longer than this; then LeftError."""
         self._grace_s = grace_s
+
+    def put_back(self, data: bytes) -> None:
+        """The next read gives this."""
+        self._held = data
 
     # What httpcore calls, with a timeout that the allowance knows better.
 
@@ -61,6 +70,10 @@ class AsyncWire:
             self._waiting.append(buffer)
 
     async def read(self, max_bytes: int, **_: object) -> bytes:
+        self.at_body = False
+        if self._held:
+            data, self._held = self._held, b""
+            return data
         left = self._allowance.left()
         if self._grace_s is not None:
             left, self._grace_s = min(left, self._grace_s), 0.0
@@ -79,8 +92,10 @@ class AsyncWire:
                 raise cut(error, self._host, answered=self.heard) from error
         if scope.cancelled_caught:
             raise self._allowance.timed_out()
-        if data:
+        if data and not self.heard:
             self.heard = True
+            if size := head_size(data):
+                data, self._held, self.at_body = data[:size], data[size:], True
         return data
 
     async def aclose(self) -> None:
@@ -107,7 +122,9 @@ class AsyncWire:
         self.unsent = self._socket().fileno() < 0
 
     def _socket(self) -> socket:
-        return self._stream.extra(SocketAttribute.raw_socket)  # anyio's, not Django's
+        if self._raw is None:  # anyio works out every attribute to give one
+            self._raw = self._stream.extra(SocketAttribute.raw_socket)
+        return self._raw
 
 
 class AsyncLine:

@@ -157,15 +157,19 @@ class Call:
             self._replace(piece.text)
             self.value = piece.value
             return new
-        if self.says(piece.text) and self.whole:
+        return self.add(piece.text)
+
+    def add(self, text: str) -> str:
+        """Add text of the arguments, which is not empty; returns what of it is new."""
+        if self.says(text) and self.whole:
             return ""
-        if self.size == 2 and self.says("{}") and piece.text.lstrip()[:1] == "{":
-            self._replace(piece.text)  # the "{}" that came first held the place of arguments to come
+        if self.size == 2 and self.says("{}") and text.lstrip()[:1] == "{":
+            self._replace(text)  # the "{}" that came first held the place of arguments to come
         else:
-            self.pieces.append(piece.text)
-            self.size += len(piece.text)
+            self.pieces.append(text)
+            self.size += len(text)
         self.value = None
-        return piece.text
+        return text
 
     def _take_name(self, name: str) -> None:
         if name.startswith(self.name):  # the first one, the same again, or all of it so far
@@ -221,6 +225,8 @@ class CallPieces:
     def take(self, entries: list[dict[str, Any]], choice: int) -> list[ToolCallDelta]:
         """Add the pieces in one delta."""
         self._turn += 1
+        if len(entries) == 1 and (going := self._going_on(entries[0])) is not None:
+            return self._go_on(*going, choice)
         deltas: list[ToolCallDelta] = []
         for place, entry in enumerate(entries):
             piece = read_piece(entry)
@@ -258,6 +264,29 @@ class CallPieces:
         if len(set(indices)) == len(calls):
             calls = [call for _, call in sorted(zip(indices, calls, strict=True), key=lambda pair: pair[0])]
         return [call.data() for call in calls]
+
+    def _going_on(self, entry: dict[str, Any]) -> tuple[Call, str] | None:
+        """The call that an entry of the ordinary kind goes on with, and the text; None for an entry of another kind.
+
+        Such an entry has an index that is known and a piece of the arguments, and nothing else: what `_addressed` and
+        `_begins` would say of it is clear.
+        """
+        function: Any = entry.get("function")
+        if len(entry) != 2 or not is_object(function) or len(function) != 1:
+            return None
+        text: Any = function.get("arguments")
+        number: Any = entry.get("index")
+        if type(text) is not str or not text or type(number) is not int:
+            return None
+        call = self._by_index.get(number)
+        return None if call is None or call.repeated else (call, text)
+
+    def _go_on(self, call: Call, text: str, choice: int) -> list[ToolCallDelta]:
+        call.turn = self._turn
+        if call.id is not None:
+            self._by_id[call.id] = call
+        new = call.add(text)
+        return [ToolCallDelta(call.position, call.name.strip(), new, 0, choice)] if new else []
 
     def _begin(self, piece: Piece, after: Call | None) -> Call:
         call = Call(piece.number, len(self.calls))

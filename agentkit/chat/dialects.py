@@ -33,6 +33,8 @@ class Dialect:
     `parallel_tool_calls` whether those fields are taken; `response_format` which types of it are.
     `tool_call_id` is the pattern that the whole of a call's id must match, and the length of one made to fit.
     `unsupported` are the request fields that the endpoint refuses; they are left out. What it ignores is sent.
+    `response_format:…` among them is one type of it. `schema_without` are keywords of JSON Schema that it refuses.
+    `learnt` names what was taken away from the dialect since the endpoint refused it.
     `renamed` are request fields that go by another name. `echo` and `echo_default` are for the fields of a message, and
     of its tool calls, that Chat Completions does not know, and that aren't null.
     """
@@ -56,6 +58,8 @@ class Dialect:
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     echo: Mapping[str, Echo] = field(default_factory=dict[str, Echo])
     echo_default: Echo = "always"
+    schema_without: frozenset[str] = frozenset()
+    learnt: tuple[str, ...] = ()
 
     def find_base_url(self, environ: Mapping[str, str]) -> str | None:
         """The address to speak to: from the environment given, else the dialect's own, else None."""

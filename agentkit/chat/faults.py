@@ -335,7 +335,7 @@ def _headers_in(layers: list[dict[str, Any]]) -> dict[str, str]:
 def _wait_in(layers: list[dict[str, Any]], text: str) -> float | None:
     for layer in layers:
         for key in ("retryDelay", "retry_after", "retry_after_seconds", "estimated_time"):
-            if key in layer and (wait := _seconds(str(layer[key]), None)) is not None:
+            if key in layer and (wait := seconds_until(str(layer[key]), None)) is not None:
                 return wait
     hint = re.search(rf"(?i)(?:try again|retry) (?:in|after) ((?:{_PIECE}\s*)+)", text[:MAX_READ_CHARS])
     return _duration(hint[1].strip().lower()) if hint else None
@@ -349,7 +349,7 @@ def _asked(headers: Mapping[str, str], now: float | None) -> float | None:
     ms = headers.get("retry-after-ms", "").strip()
     if re.fullmatch(_NUMBER, ms):
         return min(float(ms) / 1000, MAX_WAIT_S)
-    return _seconds(headers.get("retry-after", ""), now)
+    return seconds_until(headers.get("retry-after", ""), now)
 
 
 def _reset(headers: Mapping[str, str], now: float | None) -> float | None:
@@ -358,10 +358,10 @@ def _reset(headers: Mapping[str, str], now: float | None) -> float | None:
     told = {n: headers.get(n.replace("reset", "remaining")) for n in resets}
     if any(told.values()):
         resets = {n: v for n, v in resets.items() if (told[n] or "").strip() in ("0", "0.0")}
-    return max((s for v in resets.values() if (s := _seconds(v, now)) is not None), default=None)
+    return max((s for v in resets.values() if (s := seconds_until(v, now)) is not None), default=None)
 
 
-def _seconds(text: str, now: float | None) -> float | None:
+def seconds_until(text: str, now: float | None) -> float | None:
     """The seconds in "2", "0.5", "1m30s", "120ms", a unix time in seconds or milliseconds, an ISO or an HTTP date."""
     text = text.strip()[:64]
     if re.fullmatch(_NUMBER, text):

@@ -249,11 +249,12 @@ def read_usage(usage: object) -> Usage | None:
     extra: dict[str, Any] = {}
     for name, value in usage.items():
         if name in _DETAILS and is_object(value):
-            rest = _take(value, _DETAILS[name], counts)
-            if rest:
+            if rest := _take(value, _DETAILS[name], counts):
                 extra[name] = rest
-        else:
-            extra |= _take({name: value}, _COUNTS, counts)
+        elif (field := _COUNTS.get(name)) is not None and (count := _count(value)) is not None:
+            counts[field] = max(count, counts.get(field, 0))
+        elif value is not None:
+            extra[name] = value
     for name, field in _ELSEWHERE.items():
         if not counts.get(field) and (count := _count(usage.get(name))) is not None:
             counts[field] = count
@@ -277,6 +278,8 @@ def _take(fields: Mapping[str, Any], names: Mapping[str, str], counts: dict[str,
 
 
 def _count(value: object) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value < 2**63 else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):

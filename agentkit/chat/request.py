@@ -10,17 +10,19 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentkit._json import dumps, is_array, is_object, loads
 from agentkit.chat.settings import Settings
 from agentkit.errors import UsageError
 from agentkit.messages import Message, ToolCall, ToolSpec, text_of, user
+from agentkit.schema.keywords import without_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agentkit.chat.dialects import Dialect, Echo
+    from agentkit.messages import ToolResult
     from agentkit.transcript import Entry, Transcript
 
 STANDARD: Final = frozenset({"role", "content", "name", "tool_calls"})
@@ -96,6 +98,8 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
         UsageError: a call in the conversation has no result, or a setting does not go with the dialect.
     """
     fields: dict[str, Any] = {"model": model, **request.settings.body(dialect)}
+    if dialect.schema_without and is_object(form := fields.get("response_format")):
+        fields["response_format"] = _format_without(form, dialect)
     if not request.tools:  # endpoints refuse both without tools
         fields.pop("tool_choice", None)
         fields.pop("parallel_tool_calls", None)
@@ -105,7 +109,7 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
             fields.setdefault("stream_options", {"include_usage": True})
     head = [dumps(fields)[:-1]]
     if request.tools:
-        head += [b',"tools":[', b",".join([spec.json(strict=dialect.strict) for spec in request.tools]), b"]"]
+        head += [b',"tools":[', b",".join([_tool(spec, dialect) for spec in request.tools]), b"]"]
     head.append(b',"messages":[')
     if request.instructions:
         head.append(_clean(dumps({"role": dialect.system_role, "content": request.instructions})))
@@ -115,11 +119,28 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
     return Body(b"".join(head), buffer, b"]}")
 
 
+def _tool(spec: ToolSpec, dialect: Dialect) -> bytes:
+    if not dialect.schema_without:
+        return spec.json(strict=dialect.strict)
+    data = spec.data(strict=dialect.strict)
+    data["function"]["parameters"] = without_keywords(dict(spec.parameters), dialect.schema_without)
+    return dumps(data)
+
+
+def _format_without(form: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    described = form.get("json_schema")
+    if not is_object(described) or "schema" not in described:
+        return form
+    schema = without_keywords(described["schema"], dialect.schema_without)
+    return {**form, "json_schema": {**described, "schema": schema}}
+
+
 @dataclass(slots=True)
 class _Spliced:
     """The messages of a transcript's first `done` entries, encoded. `turn` is where the last turn began, and
     `expires` is true if something in the buffer may only be sent within that turn."""
 
+    dialect: Dialect
     buffer: bytearray = field(default_factory=bytearray)
     done: int = 0
     expires: bool = False
@@ -130,10 +151,10 @@ def _spliced(transcript: Transcript, wire: Wire) -> bytearray:
     if waiting := transcript.pending:
         names = ", ".join(f"{pending.call.name} ({pending.call.id})" for pending in waiting)
         raise UsageError(f"calls without a result cannot be sent: {names}; run them, or load the list as untrusted")
-    key = (wire.dialect.name, wire.source)
+    key = (id(wire.dialect), wire.source)  # what is kept holds the dialect, and so the id
     spliced: _Spliced | None = transcript.spliced.get(key)
     if spliced is None or (spliced.expires and any(_opens_turn(entry) for entry in entries[spliced.done :])):
-        spliced = transcript.spliced[key] = _Spliced()
+        spliced = transcript.spliced[key] = _Spliced(wire.dialect)
     if spliced.done < len(entries):
         turn = _turn(entries)
         for index in range(spliced.done, len(entries)):
@@ -175,11 +196,10 @@ class Wire:
             return text, expires
         pieces, parts = [text], list[dict[str, Any]]()
         for record in entry.calls:
-            result = record.result
-            if result is not None:
-                told = {"role": "tool", "tool_call_id": self._id(record.call.id), "content": result.content}
-                pieces.append(_clean(dumps(told)))
-                parts += result.parts
+            result = cast("ToolResult", record.result)  # with one that is missing it does not come so far
+            told = {"role": "tool", "tool_call_id": self._id(record.call.id), "content": result.content}
+            pieces.append(_clean(dumps(told)))
+            parts += result.parts
         if parts:
             pieces.append(_clean(user(parts).json))
         return b",".join(pieces), expires

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -57,11 +57,12 @@ class Settings:
     safety_identifier: str | None = None
     extra_body: Mapping[str, Any] | None = None
     extra_headers: Mapping[str, str] | None = None
+    _given: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in FIELDS:
-            if (value := getattr(self, name)) is not None:
-                setattr(self, name, _checked(name, value))
+        self._given = tuple([name for name in FIELDS if getattr(self, name) is not None])
+        for name in self._given:
+            setattr(self, name, _checked(name, getattr(self, name)))
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             both = f"max_tokens is {self.max_tokens} and max_completion_tokens is {self.max_completion_tokens}"
             raise UsageError(f"{both}: set one of them, it is sent by the name that the endpoint takes")
@@ -72,7 +73,7 @@ class Settings:
         if isinstance(value, Settings):
             return value
         if value is None:
-            return cls()
+            return _NONE
         if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be checked
             raise UsageError(f"settings are a Settings or a mapping, not {type(value).__name__}")
         for name in value:
@@ -96,13 +97,14 @@ class Settings:
 
     def merged(self, other: Settings | None) -> Settings:
         """These settings with those over them, field by field; `extra_body` and `extra_headers` key by key."""
-        if other is None:
+        given = () if other is None else other._given  # noqa: SLF001  # of this class
+        if other is None or not given:
             return self
-        values = {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
-        for name in FIELDS:
+        if not self._given:
+            return other
+        values: dict[str, Any] = {name: getattr(self, name) for name in self._given}
+        for name in given:
             value = getattr(other, name)
-            if value is None:
-                continue
             if name in _SAME:
                 values = {key: kept for key, kept in values.items() if key not in _SAME}
             values[name] = {**values.get(name, {}), **value} if name in _MERGED else value
@@ -111,11 +113,13 @@ class Settings:
     def body(self, dialect: Dialect) -> dict[str, Any]:
         """The fields of a request body. Those that the dialect's endpoint refuses are left out."""
         body: dict[str, Any] = {}
-        for name in FIELDS:
+        for name in self._given:
             value = getattr(self, name)
-            if value is None or name in _MERGED or name in dialect.unsupported:
+            if name in _MERGED or name in dialect.unsupported:
                 continue
             if name == "parallel_tool_calls" and not dialect.parallel_tool_calls:
+                continue
+            if name == "response_format" and f"response_format:{value.get('type')}" in dialect.unsupported:
                 continue
             if name in _SAME and dialect.max_tokens != "either":
                 name = dialect.max_tokens  # noqa: PLW2901
@@ -125,7 +129,7 @@ class Settings:
         return {**body, **(self.extra_body or {})}
 
 
-FIELDS: Final = tuple(field.name for field in fields(Settings))
+FIELDS: Final = tuple(field.name for field in fields(Settings) if field.init)
 TOOL_CHOICES: Final = frozenset({"none", "auto", "required"})
 
 _SAME: Final = frozenset({"max_tokens", "max_completion_tokens"})
@@ -153,6 +157,9 @@ _NUMBERS: Final[Mapping[str, tuple[float | None, float | None, bool]]] = {
     "seed": (None, None, True),
 }
 _FLAGS: Final = frozenset({"logprobs", "parallel_tool_calls", "store"})
+
+
+_NONE: Final = Settings()
 
 
 def _checked(name: str, value: object) -> object:

@@ -36,8 +36,7 @@ class Assembler:
         # The fields beside the delta that the last chunk had. Most chunks have the same, and nothing to tell by them.
         self._frame: dict[str, Any] = {}
         self._idle: dict[str, Any] | None = None
-        self._idle_index = 0
-        self._idle_texts: list[str] = []
+        self._idle_answer = _Answer(0)
 
     def feed(self, chunk: dict[str, Any]) -> list[Delta]:
         """Add a chunk, which belongs to the assembler from then on; returns what it says anew.
@@ -51,14 +50,15 @@ class Assembler:
         if type(choices) is list and len(choices) == 1 and is_object(choice := choices[0]):
             delta: dict[str, Any] | None = choice.pop("delta", None)
             if choice == self._idle and type(delta) is dict and len(delta) == 1:
+                answer = self._idle_answer
                 text: str | None = delta.get("content")
                 if type(text) is str:
-                    if not text:
-                        if not self._idle_texts:
-                            self._idle_texts.append(text)
-                        return []
-                    self._idle_texts.append(text)
-                    return [TextDelta(text, 0, self._idle_index)]
+                    if text or not answer.texts:
+                        answer.texts.append(text)
+                    return [TextDelta(text, 0, answer.index)] if text else []
+                calls: Any = delta.get("tool_calls")
+                if is_array(calls) and calls:
+                    return list[Delta](answer.calls.take(call_entries(calls), answer.index))
             return self._take(choice, delta, place_of(choice.get("index"), 0))
         return self._take_all(choices)
 
@@ -141,7 +141,7 @@ class Assembler:
         if self.error is None and is_error(choice.get("error")):
             self.error = choice["error"]
         if not answer.parts and all(value is None for name, value in choice.items() if name != "index"):
-            self._idle, self._idle_index, self._idle_texts = choice, index, answer.texts
+            self._idle, self._idle_answer = choice, answer
         else:
             self._idle = None
         return deltas

@@ -144,15 +144,15 @@ def _start(library: Any, model: Path) -> _Running:
     address: str = handle[0].listening_address
     port = int(address.rpartition(":")[2])
     try:
-        _wait_until_ready(port)
+        _wait_until_ready(port, key)
         return _Running(LocalServer(f"{address}/v1", key, _shows_tools(port, key)), port, handle)
     except BaseException:
-        _end(handle, port)
+        _leak(handle)  # its destructor would never return if the server's loop did not run yet
         raise
 
 
 def thread_count() -> int:
-    """How many threads llama.cpp gets: one less than the cores that this process may use: llama.cpp's threads spin while they wait."""
+    """How many threads llama.cpp gets: one less than the cores it may use, since its threads spin as they wait."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = CPU_QUOTA.read_text("ascii").split()
@@ -161,22 +161,25 @@ def thread_count() -> int:
     return max(1, cores - 1)
 
 
-def _get(port: int, path: str, key: str | None = None) -> tuple[int, bytes]:
+def _get(port: int, path: str, key: str) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
 
 
-def _wait_until_ready(port: int) -> None:
+def _wait_until_ready(port: int, key: str) -> None:
+    # /health answers before the loop over requests runs, and a server that is ended before that never ends: so ask
+    # for something that goes through the loop.
     deadline = time.monotonic() + 60
-    while (status := _get(port, "/health")[0]) != 200:
-        if time.monotonic() > deadline:
-            raise UsageError(f"llama.cpp's server does not become ready: its /health still says {status}")
-        time.sleep(0.05)
+    for path in ("/health", "/slots"):
+        while (status := _get(port, path, key)[0]) != 200:
+            if time.monotonic() > deadline:
+                raise UsageError(f"llama.cpp's server does not become ready: {path} still says {status}")
+            time.sleep(0.05)
 
 
 def _shows_tools(port: int, key: str) -> bool:

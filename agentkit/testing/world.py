@@ -51,7 +51,7 @@ class FixedClock(Clock):
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # it is to be repeated  # noqa: S311
-        self._ids = 0
+        self._ids = self._keys = 0
         self.waits: list[float] = []
 
     def now(self) -> float:
@@ -70,6 +70,11 @@ class FixedClock(Clock):
         """run-1, run-2, …"""
         self._ids += 1
         return f"run-{self._ids}"
+
+    def new_key(self) -> str:
+        """key-1, key-2, …"""
+        self._keys += 1
+        return f"key-{self._keys}"
 
     def wait_sync(self, seconds: float, unless: threading.Event | None = None) -> bool:
         """Put the clock forward."""

@@ -6,7 +6,7 @@ from agentkit import Agent, ChatModel, Limits
 from agentkit.events import TextDelta
 from agentkit.tools import Tool
 
-from .common import PROMPT, SYSTEM, Base, make_async_tool, make_sync_tool
+from .common import PROMPT, SYSTEM, Base, make_async_tool, make_sync_tool  # noqa: TID252  # of whoever loads it
 
 NO_LIMITS = Limits(steps=None)
 

@@ -1,0 +1,220 @@
+"""agentkit beside a loop written by hand, as ratios of CPU: `python -m tests.benchmarks`. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.benchmarks.clients import CLIENTS, FLOOR
+from tests.benchmarks.server import Scenario
+
+ROOT = Path(__file__).parent.parent.parent
+# Proxies are no part of the work; compiled modules are what users have.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.lower().endswith("_proxy") and name != "PYTHONDONTWRITEBYTECODE"
+}
+IMPORTED = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
+
+
+class Workload(NamedTuple):
+    """One line of the tables: what is done, and which of the figures is looked at, in a unit that is `scale` of it."""
+
+    name: str
+    figure: str
+    unit: str
+    scale: float
+    do: str
+    count: int = 1
+    task: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    quick: dict[str, Any] = {}  # noqa: RUF012  # what stands in for fields of the scenario, or the count
+    fresh: bool = False  # each time in a new process
+
+    def order(self, *, quick: bool) -> dict[str, Any]:
+        task = dict(self.task)
+        changes = dict(self.quick) if quick else {}
+        count = changes.pop("count", self.count)
+        task["scenario"] = Scenario(**{**task.get("scenario", {}), **changes})._asdict()
+        return {"do": self.do, "count": count, "task": task}
+
+
+def _rounds(count: int) -> dict[str, Any]:
+    return {"scenario": {"rounds": count}, "result_bytes": 4096}
+
+
+TIMES = [
+    Workload("a run of one round", "cpu_s", "ms", 1e3, "run", 60, quick={"count": 5}),
+    Workload("the same, sync", "cpu_s", "ms", 1e3, "run_sync", 60, quick={"count": 5}),
+    Workload("a run of 10 rounds, 4 KB each", "cpu_s", "ms", 1e3, "run", 3, _rounds(10), {"count": 1}),
+    Workload("a run of 50 rounds, 4 KB each", "cpu_s", "ms", 1e3, "run", 1, _rounds(50), {"rounds": 20}),
+    Workload("a run of 200 rounds, 4 KB each", "cpu_s", "ms", 1e3, "run", 1, _rounds(200), {"rounds": 40}),
+    Workload("500 runs of 3 rounds at once", "cpu_s", "ms a run", 1e3, "burst", 500, {"scenario": {"rounds": 3}},
+             {"count": 20}, fresh=True),
+    Workload("its peak memory", "peak_mb", "MB", 1, "burst", 500, {"scenario": {"rounds": 3}}, {"count": 20}, fresh=True),
+    Workload("text of 20,000 chunks", "cpu_s", "µs a chunk", 1e6 / 20_000, "stream", 1,
+             {"scenario": {"rounds": 0, "tokens": 20_000}}, {"tokens": 500}),
+    Workload("its first token, one each 2 ms", "first_s", "ms", 1e3, "stream", 5,
+             {"scenario": {"rounds": 0, "tokens": 50, "token_ms": 2}}, {"count": 1}),
+    Workload("arguments of 100 KB, 10 bytes a chunk", "cpu_s", "µs a chunk", 1e6 / 10_000, "stream", 1,
+             {"scenario": {"args_bytes": 100_000, "pieces": 10_000}}, {"args_bytes": 1000, "pieces": 100}),
+    Workload("16 tools of 50 ms in one reply", "wall_s", "ms", 1e3, "run", 1,
+             {"scenario": {"calls": 16}, "sleep_ms": 50}),
+    Workload("8 calls, 100 ms to stream, 300 to run", "wall_s", "ms", 1e3, "stream", 1,
+             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300}, {"args_ms": 10}),
+    Workload("the same, the first takes 900 ms", "wall_s", "ms", 1e3, "stream", 1,
+             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300, "first_sleep_ms": 900}, {"args_ms": 10}),
+    Workload("schemas of 100 functions", "cpu_s", "ms", 1e3, "schemas", 100, quick={"count": 5}),
+]  # fmt: skip
+MEMORY = [
+    Workload("a live run, in its tool", "kb", "KB", 1, "live", 500, {"held": True}, {"count": 20}, fresh=True),
+    Workload("an idle conversation of 200 rounds, 4 KB each", "kb", "KB", 1, "idle", 3, _rounds(200),
+             {"rounds": 10, "count": 1}, fresh=True),
+    Workload("growth over 10,000 runs", "kb", "KB", 1, "growth", 10_000, {}, {"count": 50}, fresh=True),
+]  # fmt: skip
+
+
+@contextmanager
+def process(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process to talk with line by line. It ends with the block."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, *args], stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT, cwd=ROOT
+    ) as made:
+        try:
+            yield made
+        finally:
+            assert made.stdin is not None
+            made.stdin.close()
+
+
+def ask(made: subprocess.Popen[str], order: dict[str, Any] | None = None) -> Any:
+    """What a process says, or says to an order."""
+    assert made.stdin is not None and made.stdout is not None
+    if order is not None:
+        made.stdin.write(json.dumps(order) + "\n")
+        made.stdin.flush()
+    return json.loads(made.stdout.readline() or '{"failed": true}')
+
+
+class Bench:
+    """Measures in rounds over all clients, so that a noisy neighbour hits all of them."""
+
+    def __init__(self, stack: ExitStack, names: list[str], *, rounds: int, quick: bool) -> None:
+        self.names = names
+        self.rounds = rounds
+        self.quick = quick
+        self._stack = stack
+        server = stack.enter_context(process("-m", "tests.benchmarks.server"))
+        self._url = f"http://127.0.0.1:{ask(server)}/v1"
+        self._workers: dict[str, subprocess.Popen[str]] = {}
+
+    def _worker(self, name: str) -> Any:
+        return process("-m", "tests.benchmarks.worker", name, self._url)
+
+    def once(self, name: str, workload: Workload) -> float | None:
+        """One client's figure, None if it can't do that."""
+        order = workload.order(quick=self.quick)
+        if workload.fresh:
+            with self._worker(name) as worker:
+                ask(worker)
+                told = ask(worker, order)
+        else:
+            if name not in self._workers:
+                self._workers[name] = self._stack.enter_context(self._worker(name))
+                ask(self._workers[name])
+            told = ask(self._workers[name], order)
+            if "failed" in told:
+                del self._workers[name]
+        return None if "failed" in told else float(told[workload.figure]) * workload.scale
+
+    def figures(self, workload: Workload) -> dict[str, float]:
+        """The median of each client's figures."""
+        kept: dict[str, list[float]] = {name: [] for name in self.names}
+        for turn in range(-(not workload.fresh), self.rounds):
+            for name in list(kept):
+                if (figure := self.once(name, workload)) is None:
+                    del kept[name]
+                elif turn >= 0:
+                    kept[name].append(figure)
+        return {name: statistics.median(figures) for name, figures in kept.items()}
+
+    def imports(self) -> dict[str, float]:
+        """Milliseconds of CPU that a process takes with each client's imports, all modules compiled."""
+        kept: dict[str, list[float]] = {name: [] for name in self.names}
+        for turn in range(-1, 2 * self.rounds):
+            for name in self.names:
+                code = f"{CLIENTS[name].imports}\n{IMPORTED}"
+                told = subprocess.check_output([sys.executable, "-c", code], text=True, env=ENVIRONMENT, cwd=ROOT)
+                if turn >= 0:
+                    kept[name].append(float(told) * 1e3)
+        return {name: statistics.median(figures) for name, figures in kept.items()}
+
+
+def row(name: str, unit: str, figures: dict[str, float], names: Iterable[str]) -> str:
+    """A line of a table in Markdown: each client's figure, and its ratio to the loop by hand."""
+    floor = figures.get(FLOOR)
+    cells = [name, unit]
+    for client in names:
+        figure = figures.get(client)
+        if figure is None:
+            cells.append("–")
+        elif client == FLOOR or not floor or floor < 0:
+            cells.append(f"{figure:.3g}")
+        else:
+            cells.append(f"{figure:.3g} ({figure / floor:.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def late(figures: dict[int, dict[str, float]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """CPU of one round early in a run and late in a long one."""
+    few, some, many = sorted(figures)
+    yield "a round, early (1 to 10)", {name: time / (few + 1) for name, time in figures[few].items()}
+    both = figures[some].keys() & figures[many].keys()
+    yield (
+        "a round, late (51 to 200)",
+        {name: (figures[many][name] - figures[some][name]) / (many - some) for name in both},
+    )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each client does each workload")
+    parser.add_argument("--quick", action="store_true", help="once, and little of everything: to see that it works")
+    parser.add_argument("--only", help="clients beside agentkit and the loop by hand, separated by commas")
+    parser.add_argument("--match", default="", help="only workloads whose name holds this")
+    args = parser.parse_args()
+    names = [FLOOR, "agentkit"]
+    if importlib.util.find_spec("pydantic_ai") and (args.only is None or "pydantic-ai" in args.only):
+        names.append("pydantic-ai")
+    with ExitStack() as stack:
+        bench = Bench(stack, names, rounds=1 if args.quick else args.rounds, quick=args.quick)
+        for title, workloads in (("time", TIMES), ("memory", MEMORY)):
+            print(f"\n| {title} | | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
+            by_rounds: dict[int, dict[str, float]] = {}
+            for workload in workloads:
+                if args.match not in workload.name:
+                    continue
+                figures = bench.figures(workload)
+                print(row(workload.name, workload.unit, figures, names), flush=True)
+                if workload.do == "run" and workload.task.get("result_bytes"):
+                    by_rounds[workload.order(quick=args.quick)["task"]["scenario"]["rounds"]] = figures
+                    if len(by_rounds) == 3:
+                        for name, each in late(by_rounds):
+                            print(row(name, "ms", each, names), flush=True)
+            if title == "time" and args.match in "import":
+                print(row("import", "ms", bench.imports(), names), flush=True)
+
+
+if __name__ == "__main__":
+    main()

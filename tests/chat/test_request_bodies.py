@@ -1,0 +1,221 @@
+"""One conversation as it is written for different endpoints, whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from inline_snapshot import snapshot
+
+from agentkit import Settings, ToolSpec
+from agentkit.chat.dialects import DIALECTS
+from agentkit.messages import developer, user
+from agentkit.testing.strict import refusals
+from tests.bodies import ADD, EMPTY, model_said, one_call, sent
+
+CONVERSATION = (
+    developer("Be exact."),
+    user(["What is it?", {"type": "image_url", "image_url": {"url": "https://h/cat.png"}}]),
+    model_said({**one_call(call_id="call_0123456789"), "reasoning_content": "hm", "refusal": None}),
+    model_said({"content": "a cat", "annotations": [], "audio": {"id": "a1", "data": "…"}}),
+    user("sure?"),
+)
+ASKED = {
+    "tools": (ADD, ToolSpec("look", "Look.", EMPTY, strict=True)),
+    "settings": Settings(max_tokens=9, tool_choice="add", parallel_tool_calls=False, seed=1),
+    "instructions": "Be brief.",
+    "stream": True,
+}
+
+
+def test_a_body_for_openai() -> None:
+    assert sent(*CONVERSATION, dialect="openai", **ASKED) == snapshot(
+        {
+            "model": "m",
+            "max_completion_tokens": 9,
+            "tool_choice": {"type": "function", "function": {"name": "add"}},
+            "parallel_tool_calls": False,
+            "seed": 1,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "add",
+                        "description": "Add.",
+                        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+                    },
+                },
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "look",
+                        "description": "Look.",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {},
+                            "required": [],
+                            "additionalProperties": False,
+                        },
+                        "strict": True,
+                    },
+                },
+            ],
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "developer", "content": "Be exact."},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is it?"},
+                        {"type": "image_url", "image_url": {"url": "https://h/cat.png"}},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "call_0123456789",
+                            "type": "function",
+                            "function": {"name": "add", "arguments": '{"a":1}'},
+                        }
+                    ],
+                    "reasoning_content": "hm",
+                },
+                {"role": "tool", "tool_call_id": "call_0123456789", "content": "result 0"},
+                {"role": "assistant", "content": "a cat", "audio": {"id": "a1"}},
+                {"role": "user", "content": "sure?"},
+            ],
+        }
+    )
+
+
+def test_a_body_for_mistral() -> None:
+    assert sent(*CONVERSATION, dialect="mistral", **ASKED) == snapshot(
+        {
+            "model": "m",
+            "max_tokens": 9,
+            "tool_choice": {"type": "function", "function": {"name": "add"}},
+            "parallel_tool_calls": False,
+            "random_seed": 1,
+            "stream": True,
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "add",
+                        "description": "Add.",
+                        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+                    },
+                },
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "look",
+                        "description": "Look.",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {},
+                            "required": [],
+                            "additionalProperties": False,
+                        },
+                        "strict": True,
+                    },
+                },
+            ],
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "system", "content": "Be exact."},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is it?"},
+                        {"type": "image_url", "image_url": {"url": "https://h/cat.png"}},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {"id": "ab14600fc", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "ab14600fc", "content": "result 0"},
+                {"role": "assistant", "content": "a cat"},
+                {"role": "user", "content": "sure?"},
+            ],
+        }
+    )
+
+
+def test_a_body_for_an_endpoint_that_nobody_knows() -> None:
+    assert sent(*CONVERSATION, **ASKED) == snapshot(
+        {
+            "model": "m",
+            "max_tokens": 9,
+            "tool_choice": {"type": "function", "function": {"name": "add"}},
+            "parallel_tool_calls": False,
+            "seed": 1,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "add",
+                        "description": "Add.",
+                        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+                    },
+                },
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "look",
+                        "description": "Look.",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {},
+                            "required": [],
+                            "additionalProperties": False,
+                        },
+                        "strict": True,
+                    },
+                },
+            ],
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "system", "content": "Be exact."},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is it?"},
+                        {"type": "image_url", "image_url": {"url": "https://h/cat.png"}},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "call_0123456789",
+                            "type": "function",
+                            "function": {"name": "add", "arguments": '{"a":1}'},
+                        }
+                    ],
+                    "reasoning_content": "hm",
+                },
+                {"role": "tool", "tool_call_id": "call_0123456789", "content": "result 0"},
+                {"role": "assistant", "content": "a cat", "annotations": [], "audio": {"id": "a1", "data": "…"}},
+                {"role": "user", "content": "sure?"},
+            ],
+        }
+    )
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialects_body_stands_the_strict_test(dialect: str) -> None:
+    known = replace(DIALECTS[dialect], echo_default="never", echo={}, renamed={})
+    body = sent(*CONVERSATION[1:], dialect=known, **ASKED)
+    assert list(refusals(body)) == []
