@@ -16,7 +16,7 @@ def loads(data: bytes | str) -> Any:
     """The value of a JSON text. Raises ValueError."""
     try:
         return from_json(data, cache_strings="keys")
-    except ValueError:
+    except (ValueError, TypeError):  # the latter for a string that holds a lone surrogate
         return _loads_slowly(data)
 
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict
 
-from typing_extensions import Unpack
+from typing_extensions import TypeVar, Unpack
 
 from agentkit import drive, drive_async
 from agentkit.chat.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agentkit.chat.exchange import Exchange
     from agentkit.messages import Content, Usage
 
-Deps = TypeVar("Deps")
+Deps = TypeVar("Deps", default=None)
 Past: TypeAlias = Transcript | Sequence[Mapping[str, Any]] | None
 
 
@@ -244,6 +244,7 @@ def _result(run: Run, past: int) -> Result:
     new = list(transcript)[past:]
     last = transcript.last
     text = "" if last is None else last.message.text
+    transcript.spliced.clear()  # it is as large as all messages, and the next run goes on in a copy
     result = Result(
         text,
         transcript,

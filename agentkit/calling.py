@@ -6,7 +6,6 @@ Threads are daemons: a tool that hangs must not hold up the interpreter's exit, 
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -21,6 +20,7 @@ from anyio.lowlevel import current_token
 from sniffio import current_async_library
 
 from agentkit.errors import Cancelled
+from agentkit.logs import log
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +31,6 @@ IDLE_S: Final = 0.5
 """How long a thread waits for more work before it ends."""
 HEED_S: Final = 0.5
 """How long a function in a thread has to heed its cancellation before it is reported and left behind."""
-log: Final = logging.getLogger("agentkit")
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:

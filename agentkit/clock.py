@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 import anyio
 
@@ -31,11 +31,11 @@ class Clock:
 
     def new_id(self) -> str:
         """A name that no other run has."""
-        return uuid4().hex
+        return os.urandom(16).hex()
 
     def new_key(self) -> str:
         """A name that no other request has."""
-        return uuid4().hex
+        return os.urandom(16).hex()
 
     def wait_sync(self, seconds: float, unless: threading.Event) -> bool:
         """Let time pass in the caller's thread, unless the event is set; whether it is."""

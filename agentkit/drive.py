@@ -196,8 +196,9 @@ class Sender:
                 yield from drained(outbox)
                 return reader.end()
         except EndpointError as error:
-            if reader.complete:
-                return reader.end()  # the line broke after the last word
+            if reader.complete:  # the line broke after the last word
+                wire.tell(reader.finish())
+                return reader.end()
             wire.fail(effect, exchange, error, address.key)
             raise
         finally:
@@ -316,9 +317,10 @@ class _Driver:
         if isinstance(item, ToolProgress):
             if self.run.emit is not None:
                 self.run.emit(item)
-        elif item is None or item.flag.is_heeded:
-            self.caller.check()
-        elif item.pending in self.run.begun:
+            return
+        if item is None or item.flag.is_heeded:
+            self.caller.check()  # it may also have heeded its own timeout
+        if item is not None and item.pending in self.run.begun:
             self.run.land(item.pending, cast("Outcome", item.outcome).get())
 
     def leave(self, wait_s: float) -> None:

@@ -143,8 +143,9 @@ class Sender:
                 wire.tell(reader.finish())
                 return reader.end()
         except EndpointError as error:
-            if reader.complete:
-                return reader.end()  # the line broke after the last word
+            if reader.complete:  # the line broke after the last word
+                wire.tell(reader.finish())
+                return reader.end()
             wire.fail(effect, exchange, error, address.key)
             raise
         finally:

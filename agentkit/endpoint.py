@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 
 from anyio.lowlevel import RunVar
 
-from agentkit._http import AsyncHttp, RawHeaders, SyncHttp, raw_headers
+from agentkit._http import AsyncHttp, RawHeaders, SyncHttp, is_loaded, load, raw_headers
 from agentkit.calling import threads
 from agentkit.chat.exchange import HIDDEN
 from agentkit.chat.lacking import without
@@ -189,6 +189,8 @@ class Endpoint:
 
     async def http(self) -> AsyncHttp:
         """The connections of the running event loop; they are closed when the loop shuts down."""
+        if not is_loaded():
+            await threads.run(load)
         try:
             held = _held.get()
         except LookupError:
@@ -239,6 +241,9 @@ class _Held:
         finally:
             for http in self.by_endpoint.values():
                 await http.aclose()
+            # the generator holds the loop: kept, the two would hold each other, and every endpoint, for ever
+            self.by_endpoint.clear()
+            self.closer = None
 
 
 _held: Final[RunVar[_Held]] = RunVar("agentkit_connections")

@@ -206,15 +206,14 @@ class ChatModel(Model):
             yield Open(endpoint)
         asked = request.with_(settings=self.settings.merged(request.settings))
         in_json = bool(request.tools) and (self.tools or endpoint.dialect.tools) == "json"
-        names = {tool.name for tool in request.tools}
-        asked = lowered(asked) if in_json else asked
+        asked = lowered(asked, quoted=endpoint.dialect.quoted) if in_json else asked
         dialect = endpoint.learnt.get(self.name, endpoint.dialect)
         body = encode(asked, self.name, dialect, endpoint.source)
         headers = tuple((asked.settings.extra_headers or {}).items())
         attempt = mended = 0
         while True:
             attempt += 1
-            reader = JsonReader(names) if in_json else ReplyReader()
+            reader = JsonReader() if in_json else ReplyReader()
             try:
                 reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt + mended))
             except EndpointError as error:

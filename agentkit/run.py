@@ -179,10 +179,8 @@ class Wire:
         total_s, left = effect.timeouts.total_s, self.time_left()
         if isinstance(error, TimedOut) and not error.retryable and total_s and (left is None or left > EARLY_S):
             # not the run's time was over but the request's, of which earlier attempts have had their part
-            error.args = (
-                f"{effect.endpoint.source} did not answer in full within {total_s:g} s, retries "
-                "included; raise Timeouts(total_s=…) if answers may take that long",
-            )
+            source, remedy = effect.endpoint.source, "raise Timeouts(total_s=…) if answers may take that long"
+            error.args = (f"{source} did not answer in full within {total_s:g} s; {remedy}",)
             error.retryable = True
         error.exchange = exchange
         error.partial_text = error.partial_text or effect.reader.partial_text

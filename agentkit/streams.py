@@ -6,7 +6,6 @@ listens: a generator around the loop may be dropped half-way. Sync, the loop of 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
@@ -15,6 +14,7 @@ from anyio import CancelScope, Event, get_cancelled_exc_class, move_on_after
 from agentkit.calling import hopper, spawn
 from agentkit.errors import Cancelled, UsageError
 from agentkit.events import StepFinished, TextDelta
+from agentkit.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = TypeVar("P")
-log: Final = logging.getLogger("agentkit")
+
 BACKLOG: Final = 4096
 """How many events may wait for a listener before reading goes on only as fast as it listens."""
 LEAVING_S: Final = 1.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from agentkit import Agent, Context, Transcript, tool
 from agentkit.testing import FakeEndpoint, call, calls, say, status
@@ -32,7 +33,7 @@ class Job:
         self.fake = fake
         self.pace_s = pace_s
         self.at_work: Counter[str] = Counter()
-        self.began = 0
+        self.before_work: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._refused: set[str] = set()
         fake.play(self._answer)
@@ -48,8 +49,9 @@ class Job:
 
     def enter(self, name: str) -> None:
         with self._lock:
-            self.began += 1
             self.at_work[name] += 1
+            if self.before_work is not None:
+                self.before_work()
 
     def leave(self, name: str) -> None:
         with self._lock:
@@ -70,7 +72,7 @@ class Job:
         """What an async function does."""
         self.enter(name)
         try:
-            await anyio.sleep(0)
+            await checkpoint()
             await anyio.sleep(self.pace_s)
             return name
         finally:

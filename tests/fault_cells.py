@@ -31,7 +31,8 @@ from agentkit.testing.script import Item
 
 ALLOWED_S = 6.0
 """No cell may take longer, on a machine that is busy with others."""
-TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=0.25, read_s=0.25)
+TIMEOUTS = Timeouts(connect_s=3.0, first_byte_s=3.0, read_s=3.0)
+SHORT = Timeouts(connect_s=3.0, first_byte_s=0.25, read_s=0.25)
 HTML = raw(200, {"content-type": "text/html"}, b"<html><title>Gateway</title></html>")
 NAMES = "one two three four five six seven eight".split()
 TURNS: list[Item] = [
@@ -290,7 +291,13 @@ def play(cell: Cell, fake: FakeEndpoint) -> tuple[Ended, Trouble]:
     turns = Turns(fake, cell)
     fake.play(turns)
     trouble = Trouble(cell.place.removeprefix("tool "), cell.fault)
-    model = ChatModel("m", base_url=fake.base_url, api_key=fake.api_key, retries=1, timeouts=TIMEOUTS)
+    model = ChatModel(
+        "m",
+        base_url=fake.base_url,
+        api_key=fake.api_key,
+        retries=1,
+        timeouts=SHORT if cell.fault == "stall" else TIMEOUTS,
+    )
     agent = Agent[Any](
         model,
         tools=tools(0.1 if cell.fault == "hangs, timeout" else None),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from anyio import sleep
+from anyio.lowlevel import checkpoint
 
 from agentkit import Agent, Context, Image, Limits, Model, Result, Retry, ToolCall, tool
 from agentkit.errors import (
@@ -38,7 +38,7 @@ def add(a: int, b: int) -> int:
 
 async def fetch(key: str) -> str:
     """Fetch a value."""
-    await sleep(0)
+    await checkpoint()
     return f"value of {key}"
 
 
@@ -182,8 +182,10 @@ SCENARIOS = [
         lambda: [call("divide", a=1), say("sorry")],
         "sorry",
         [
-            "There is no tool 'divide'. The tools are: "
-            "add, broken, count, count_async, fetch, look, nothing, picky, ping, quick, whoami, write."
+            (
+                "There is no tool 'divide'. The tools are: "
+                "add, broken, count, count_async, fetch, look, nothing, picky, ping, quick, whoami, write."
+            )
         ],
     ),
     Scenario("a name with a prefix", lambda: [call("functions.add", a=1, b=1), say("2")], "2", ["2"]),

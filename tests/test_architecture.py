@@ -21,14 +21,19 @@ PACKAGE = ROOT / "agentkit"
 
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
-    "_json errors logs messages events transcript calling schema tools output chat policy pacing circuit flow state loop "
-    "clock _http turns endpoint run drive drive_async streams model fallback agent printing "
+    "_json errors logs messages events transcript calling schema tools output chat policy pacing circuit flow "
+    "state loop clock _http turns endpoint run drive drive_async streams model fallback agent printing "
     "history guards conversations testing serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
-    "_http": "abort allowance body chunks request proxies tls faults wire wire_async answer relay sync asynchronous".split(),
-    "chat": "settings dialects exchange wording faults sse merge reply calls stream reader request lacking jsonmode jsonreply".split()
+    "_http": (
+        "loading abort allowance body chunks request proxies tls faults wire wire_async answer relay sync asynchronous"
+    ).split(),
+    "chat": (
+        "settings dialects exchange wording faults sse merge "
+        "reply calls stream reader request lacking jsonmode jsonreply"
+    ).split(),
 }
 
 # All up to the loop decide, and wait for nothing; these two alone run other people's functions.

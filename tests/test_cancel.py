@@ -20,7 +20,7 @@ import trio
 
 from agentkit import Agent, ChatModel, Context, calling, tool
 from agentkit.errors import Cancelled, UsageError
-from agentkit.events import ToolFinished
+from agentkit.events import ToolFinished, ToolStarted
 from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, say, status
 from agentkit.testing.script import hang, stall
 from tests.cancelling import soon, threads
@@ -187,7 +187,7 @@ async def test_another_thread_cancels_a_stream(place, anyio_backend):
         async with agent_for(fake, place.tools.all(), model=place.model).stream("x") as run:
             box["run"] = run
             events = []
-            with pytest.raises(Cancelled):
+            with pytest.raises(Cancelled):  # noqa: PT012  # the loop is what raises
                 async for event in run:
                     events.append(event)  # noqa: PERF401  # what was told counts
             told = [event for event in events if isinstance(event, ToolFinished)]
@@ -298,11 +298,13 @@ def test_what_was_finished_by_then_is_kept():
         return "too late"
 
     with FakeEndpoint([calls(call("quick"), call("slow"))]) as fake:
-        with agent_for(fake, [quick, slow]).stream_sync("x") as run, pytest.raises(Cancelled):
-            for event in run:
-                if type(event).__name__ == "ToolStarted":
-                    assert first_done.wait(5) and second_runs.wait(5)
-                    run.cancel()  # before the loop has taken in that one of them is done
+        with agent_for(fake, [quick, slow]).stream_sync("x") as run:
+            while not isinstance(next(run), ToolStarted):
+                pass
+            assert first_done.wait(5) and second_runs.wait(5)
+            run.cancel()  # before the loop has taken in that one of them is done
+            with pytest.raises(Cancelled):
+                run.finish()
         results = [record.result for record in run.transcript.entries[1].calls]
         assert [(r.status, r.content) for r in results] == [("ok", "kept"), ("cancelled", CANCELLED)]
 
@@ -323,6 +325,24 @@ def interrupt(place: Place, fake: FakeEndpoint) -> Iterator[None]:
     thread.join()
 
 
+def finish(way: str, agent: Agent[Any], runs: list[Any]) -> None:
+    """Go through a stream to its end; it is kept in `runs`."""
+
+    async def main() -> None:
+        async with agent.stream("x") as run:
+            runs.append(run)
+            await run.finish()
+
+    if way == "sync":
+        with agent.stream_sync("x") as run:
+            runs.append(run)
+            run.finish()
+    elif way == "asyncio":
+        asyncio.run(main())
+    else:
+        trio.run(main)
+
+
 @places
 @pytest.mark.parametrize("way", ["sync", "asyncio", "trio"])
 def test_a_keyboard_interrupt_passes_unchanged(place, way):
@@ -330,20 +350,8 @@ def test_a_keyboard_interrupt_passes_unchanged(place, way):
     with FakeEndpoint(place.script) as fake:
         agent = agent_for(fake, place.tools.all(), model=place.model)
 
-        async def main() -> None:
-            async with agent.stream("x") as run:
-                runs.append(run)
-                await run.finish()
-
         with interrupt(place, fake), pytest.raises(KeyboardInterrupt):
-            if way == "sync":
-                with agent.stream_sync("x") as run:
-                    runs.append(run)
-                    run.finish()
-            elif way == "asyncio":
-                asyncio.run(main())
-            else:
-                trio.run(main)
+            finish(way, agent, runs)
         if place.in_tool and not (way == "sync" and place.tools.wanted == 1 and not place.tools.left):
             soon(lambda: len(place.tools.left) == place.tools.wanted)
         soon(lambda: threads() == [])
@@ -364,18 +372,8 @@ def test_what_a_tool_raises_to_end_the_program_passes_unchanged(way, error, coun
     with FakeEndpoint([calls(*[call("end", n=n) for n in range(count)])]) as fake:
         agent, runs = agent_for(fake, [end]), []
 
-        async def main() -> None:
-            async with agent.stream("x") as run:
-                runs.append(run)
-                await run.finish()
-
         with pytest.raises(error):
-            if way == "sync":
-                with agent.stream_sync("x") as run:
-                    runs.append(run)
-                    run.finish()
-            else:
-                trio.run(main)
+            finish(way, agent, runs)
         statuses = [record.result.status for record in runs[0].transcript.entries[1].calls]
         assert statuses == ["cancelled"] * count
 
@@ -405,14 +403,15 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_thread_that_cannot_be_stopped_is_reported_sync(stubborn, caplog):
-    with FakeEndpoint([calls(call("hold"), call("hold", n=1))]) as fake:
-        with agent_for(fake, [stubborn]).stream_sync("x") as run:
-            threading.Thread(target=lambda: (stubborn.began.wait(5), run.cancel())).start()
-            with pytest.raises(Cancelled):
-                run.finish()
-    assert reports(caplog) == [
-        "tool hold was cancelled and does not heed it: its thread goes on until the function returns"
-    ] * 2
+    script = [calls(call("hold"), call("hold", n=1))]
+    with FakeEndpoint(script) as fake, agent_for(fake, [stubborn]).stream_sync("x") as run:
+        threading.Thread(target=lambda: (stubborn.began.wait(5), run.cancel())).start()
+        with pytest.raises(Cancelled):
+            run.finish()
+    assert (
+        reports(caplog)
+        == ["tool hold was cancelled and does not heed it: its thread goes on until the function returns"] * 2
+    )
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
@@ -420,7 +419,7 @@ async def test_a_thread_that_cannot_be_stopped_is_reported(stubborn, caplog, any
     with FakeEndpoint([call("hold")]) as fake:
         async with agent_for(fake, [stubborn]).stream("x") as run:
             async for event in run:
-                if type(event).__name__ == "ToolStarted":
+                if isinstance(event, ToolStarted):
                     break
             began = time.monotonic()
         assert time.monotonic() - began < 1
@@ -455,12 +454,13 @@ async def test_an_async_tool_that_does_not_heed_is_reported(caplog, anyio_backen
 
 
 PROGRAM = """
-import asyncio, sys, threading, time
+import asyncio, logging, sys, threading, time
 from agentkit import Agent
 from agentkit.errors import Cancelled
 from agentkit.testing import ScriptedModel, call, calls
 
 began = threading.Event()
+logging.basicConfig(level=logging.WARNING)
 
 def hold(n: int = 0) -> str:
     "Hold on."

@@ -68,11 +68,9 @@ class Point:
         async with self.job.agent.stream(self.prompt) as run:
             self.cancel = run.cancel
             try:
-                async for _ in run:
-                    pass
-            except Cancelled as error:
+                await run.finish()
+            except Cancelled:
                 self.was_cancelled = True
-                assert error.transcript is run.transcript
         self.transcript = run.transcript
 
     async def listening(self, cancel: Callable[[], None]) -> None:
@@ -80,8 +78,7 @@ class Point:
         self.cancel = cancel
         async with self.job.agent.stream(self.prompt) as run:
             self.transcript = run.transcript
-            async for _ in run:
-                pass
+            await run.finish()
 
     async def plain(self, cancel: Callable[[], None]) -> None:
         """A run whose task is cancelled."""
@@ -94,7 +91,7 @@ async def in_asyncio(point: Point, way: str) -> None:
     if way == "watched":
         await point.watched()
     else:
-        task = asyncio.create_task(getattr(point, way)(lambda: task.cancel()))
+        task = asyncio.create_task(getattr(point, way)(lambda: task.cancel()))  # noqa: PLW0108  # it is not there yet
         try:
             await task
         except asyncio.CancelledError:

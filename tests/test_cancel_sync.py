@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,9 @@ from agentkit.errors import Cancelled
 from agentkit.testing import FakeEndpoint
 from tests.cancelling import Job, soon, threads
 
-stride = pytest.mark.parametrize("stride", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+stride = pytest.mark.parametrize(
+    "stride", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,93 +41,105 @@ def check(job: Job, run: Any) -> None:
     job.fake.requests.clear()
 
 
+def finish(run: Any) -> bool:
+    """Go to the end; whether it was cancelled."""
+    try:
+        return run.finish().output != "It is done."
+    except Cancelled:
+        with pytest.raises(Cancelled) as caught:
+            _ = run.result
+        assert caught.value.transcript is run.transcript
+        return True
+
+
+def strike(run: Any, at: int, then: Callable[[], Any]) -> bool:
+    """Do something at an event; whether there was one with that number."""
+    for number, _ in enumerate(run, 1):
+        if number == at:
+            then()
+            return True
+    return False
+
+
 @stride
 def test_at_each_event(job, stride):
     at, struck = 1, True
     while struck:
-        struck = False
         with job.agent.stream_sync(f"run {at}") as run:
-            try:
-                for number, _ in enumerate(run, 1):
-                    if number == at:
-                        struck = True
-                        run.cancel()
-            except Cancelled as error:
-                assert error.transcript is run.transcript
-            else:
-                assert run.result.output == "It is done."
+            struck = strike(run, at, run.cancel)
+            finish(run)
         check(job, run)
         at += stride
     assert at > 60
-
-
-@stride
-def test_by_the_listener_of_a_plain_run_at_each_event(job, stride):
-    at, struck = 1, True
-    while struck:
-        struck = False
-        seen: list[Any] = []
-
-        def listen(event: Any) -> None:
-            nonlocal struck
-            seen.append(event)
-            if len(seen) == at:
-                struck = True
-                raise KeyboardInterrupt
-
-        try:
-            job.agent.run_sync(f"run {at}", on_event=listen)
-        except KeyboardInterrupt:
-            assert struck
-        soon(job.idle)
-        soon(lambda: threads() == [])
-        at += stride
-    assert at > 20
 
 
 @stride
 def test_left_at_each_event(job, stride):
     at, struck = 1, True
     while struck:
-        struck = False
         with job.agent.stream_sync(f"run {at}") as run:
-            for number, _ in enumerate(run, 1):
-                if number == at:
-                    struck = True
-                    break
+            struck = strike(run, at, lambda: None)
         check(job, run)
         at += stride
     assert at > 60
 
 
+class Interrupting:
+    """A listener that interrupts at an event."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, event: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@stride
+def test_by_the_listener_of_a_plain_run_at_each_event(job, stride):
+    at, struck = 1, True
+    while struck:
+        listen = Interrupting(at)
+        try:
+            job.agent.run_sync(f"run {at}", on_event=listen)
+        except KeyboardInterrupt:
+            struck = True
+        else:
+            struck = False
+        assert struck == (listen.left <= 0)
+        soon(job.idle)
+        soon(lambda: threads() == [])
+        at += stride
+    assert at > 20
+
+
 def test_from_within_each_tool(job):
-    work, began = job.work, 0
-    for at in range(1, 12):
-        began = 0
-
-        def cancelling(name: str, context: Any) -> str:
-            nonlocal began
-            began += 1
-            if began == at:
-                run.cancel()
-            return work(name, context)
-
-        job.work = cancelling  # type: ignore[method-assign]
-        with job.agent.stream_sync(f"run {at}") as run:
-            try:
-                run.finish()
-            except Cancelled as error:
-                assert error.transcript is run.transcript
-            else:
-                assert began < at
-        job.work = work  # type: ignore[method-assign]
+    at, struck = 1, True
+    while struck:
+        run = job.agent.stream_sync(f"run {at}")
+        job.before_work = Striking(at, run.cancel)
+        with run:
+            struck = finish(run)
+        job.before_work = None
         check(job, run)
-    assert began < at
+        at += 1
+    assert at > 8
 
 
-@pytest.mark.parametrize(
-    "moments", [pytest.param(12, id="some"), pytest.param(150, id="all", marks=pytest.mark.slow)]
-)
+class Striking:
+    """Does something when it is called for the n-th time."""
+
+    def __init__(self, at: int, then: Callable[[], Any]) -> None:
+        self.left, self.then = at, then
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.then()
+
+
+@pytest.mark.parametrize("moments", [pytest.param(12, id="some"), pytest.param(150, id="all", marks=pytest.mark.slow)])
 def test_from_a_thread_at_any_moment(job, moments):
     began = time.monotonic()
     job.agent.run_sync("the measure")
@@ -135,11 +149,7 @@ def test_from_a_thread_at_any_moment(job, moments):
         with job.agent.stream_sync(f"run {number}") as run:
             timer = threading.Timer(2 * took_s * number / moments, run.cancel)
             timer.start()
-            try:
-                run.finish()
-            except Cancelled as error:
-                cancelled += 1
-                assert error.transcript is run.transcript
+            cancelled += finish(run)
             timer.cancel()
             timer.join()
         check(job, run)

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from agentkit import Limits, Retries, Timeouts, events, testing, tool
+from agentkit import Limits, Pacing, Retries, Timeouts, events, testing, tool
 from agentkit._http.answer import MAX_IDLE
 from agentkit._http.body import MAX_BODY_BYTES
+from agentkit.chat.calls import MAX_ARGUMENTS_CHARS, MAX_CALLS, MAX_NAME_CHARS
 from agentkit.chat.dialects import DIALECTS
 from agentkit.chat.faults import MAX_MESSAGE_CHARS
 from agentkit.chat.reader import MAX_FAULT_BYTES, MAX_NESTING
 from agentkit.chat.sse import MAX_EVENT_BYTES
+from agentkit.circuit import FAILURES, OPEN_S
 from agentkit.local.server import MAX_CONTEXT
 from agentkit.loop import HINT_AFTER, STOP_AFTER
 from agentkit.policy import BASE_S, CAP_S
@@ -78,7 +80,7 @@ def _number(cell: str) -> float | None:
 def _defaults() -> dict[str, Any]:
     options = {name: parameter.default for name, parameter in inspect.signature(tool).parameters.items()}
     defaults = {f"@tool({name}=…)": value for name, value in options.items()}
-    for values in (Limits(), Timeouts(), Retries()):
+    for values in (Limits(), Timeouts(), Retries(), Pacing()):
         of = type(values).__name__
         defaults |= {
             f"{of}({field.name}=…)": getattr(values, field.name) for field in fields(values) if field.name != "_"
@@ -97,6 +99,9 @@ def _defaults() -> dict[str, Any]:
         "bytes that are read of an error's body": MAX_FAULT_BYTES / MIB,
         "characters of an endpoint's words in an error": MAX_MESSAGE_CHARS,
         "JSON inside JSON": MAX_NESTING,
+        "tool calls in one reply": MAX_CALLS,
+        "characters of one call's name": MAX_NAME_CHARS,
+        "characters of one call's arguments": MAX_ARGUMENTS_CHARS,
         "events that wait for a slow listener": BACKLOG,
         "seconds that leaving a block waits for what it cancelled": LEAVING_S,
         "idle connections kept for one origin": MAX_IDLE,
@@ -115,6 +120,16 @@ def test_every_limit_is_listed():
     listed = {name for row in rows("docs/limits.md", under="| what |") for name in names(row[2])}
     assert {f"Limits({field.name}=…)" for field in fields(Limits)} <= listed
     assert {f"Timeouts({field.name}=…)" for field in fields(Timeouts)} <= listed
+    assert {f"Pacing({field.name}=…)" for field in fields(Pacing)} <= listed
+
+
+def test_failures():
+    for where, default, _ in rows("docs/failures.md", under="| knob |"):
+        if len(names(where)) == 1 and names(where)[0] in _defaults():
+            assert _number(default) == _defaults()[names(where)[0]], where
+    text = (ROOT / "docs/failures.md").read_text("utf-8")
+    assert f"failed {FAILURES} times in a row is left out for {OPEN_S:.0f} seconds" in text
+    assert f"{BASE_S} · 2ⁿ⁻¹ seconds, at most {CAP_S:.0f}" in text
 
 
 def test_timeouts():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from agentkit import Agent, Context, Limits, ToolCall, tool
 from agentkit.errors import LimitReached
@@ -49,7 +50,7 @@ class Bench:
         @tool(read_only=True)
         async def look_async(key: str) -> str:
             """Look something up, awaited."""
-            await anyio.sleep(0)
+            await checkpoint()
             return self.start(f"look_async:{key}")
 
         @tool(read_only=True)
@@ -173,9 +174,10 @@ def test_what_does_not_start_early(watch, asked, until, early, args):
     if not early:
         pieces = sum(-(-len(each.tool_calls[0].arguments) // 6) for each in asked[:until])
 
-        def on_event(event: Any, seen: list[int] = [0]) -> None:  # noqa: B006  # it counts
-            seen[0] += len(getattr(event, "arguments", "")) > 0
-            if seen[0] == pieces:
+        counted = itertools.count(1)
+
+        def on_event(event: Any) -> None:
+            if getattr(event, "arguments", "") and next(counted) == pieces:
                 bench.go.set()
 
         if not pieces:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from agentkit import Context, tool
 from agentkit.errors import ConnectionFailed, EndpointError
@@ -50,7 +51,7 @@ class Looks:
         @tool(read_only=True)
         async def look_async(key: str) -> str:
             """Look something up, awaited."""
-            await anyio.sleep(0)
+            await checkpoint()
             return self.note(key)
 
         return [look, look_async]

@@ -23,7 +23,7 @@ REGENERATE = "python tests/test_public_api.py"
 # What users import from. Their other modules are reached through these.
 MODULES = (
     "agentkit agentkit.errors agentkit.events agentkit.messages agentkit.transcript agentkit.tools agentkit.output "
-    "agentkit.flow agentkit.policy agentkit.testing"
+    "agentkit.flow agentkit.policy agentkit.printing agentkit.testing"
 ).split()
 MOST_TOP_LEVEL_NAMES = 40
 

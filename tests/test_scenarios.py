@@ -132,7 +132,7 @@ def test_a_cached_answer_is_not_asked_for_again() -> None:
 @scenarios
 @pytest.mark.parametrize("form", ["dump", "list"])
 def test_every_prefix_goes_on_to_the_same_end(scenario: Scenario, form: str) -> None:
-    whole, model = run_scripted(scenario, "sync")
+    whole, _ = run_scripted(scenario, "sync")
     if isinstance(whole, AgentKitError) and not isinstance(scenario.ends, str):
         pytest.skip("it ends in an error, which the table covers")
     entries = list(whole.transcript)

@@ -135,11 +135,11 @@ def held():
 
 
 def test_the_first_token_is_told_while_the_rest_is_not_there_sync(held):
-    with FakeEndpoint([stall(say(["It ", "is."]), after_events=2, until=held)]) as fake:
-        with agent_for(fake).stream_sync("x") as run:
-            assert next(run) == TextDelta("It ", 1)
-            held.set()
-            assert run.finish().output == "It is."
+    item = stall(say(["It ", "is."]), after_events=2, until=held)
+    with FakeEndpoint([item]) as fake, agent_for(fake).stream_sync("x") as run:
+        assert next(run) == TextDelta("It ", 1)
+        held.set()
+        assert run.finish().output == "It is."
 
 
 async def test_the_first_token_is_told_while_the_rest_is_not_there(held):
@@ -208,7 +208,7 @@ def test_leaving_the_block_cancels_sync(held):
     with FakeEndpoint([stall(say(["It ", "is."]), after_events=2, until=held)]) as fake:
         with agent_for(fake).stream_sync("x") as run:
             next(run)
-        fake.wait_until(lambda: fake.requests[0].disconnected.is_set())
+        fake.wait_until(fake.requests[0].disconnected.is_set)
         assert fake.connections == 0
         with pytest.raises(Cancelled) as caught:
             _ = run.result
@@ -220,7 +220,7 @@ async def test_leaving_the_block_cancels(held):
     with FakeEndpoint([stall(say(["It ", "is."]), after_events=2, until=held)]) as fake:
         async with agent_for(fake).stream("x") as run:
             await anext(run)
-        fake.wait_until(lambda: fake.requests[0].disconnected.is_set())
+        fake.wait_until(fake.requests[0].disconnected.is_set)
         assert fake.connections == 0
         with pytest.raises(Cancelled) as caught:
             _ = run.result
@@ -229,18 +229,23 @@ async def test_leaving_the_block_cancels(held):
 
 
 def test_an_error_of_the_block_leaves_it_unchanged_sync():
-    with FakeEndpoint(two_steps()) as fake, pytest.raises(KeyError, match="mine"):
+    def listen() -> None:
         with agent_for(fake, [add]).stream_sync("x") as run:
             next(run)
             raise KeyError("mine")
 
+    with FakeEndpoint(two_steps()) as fake, pytest.raises(KeyError, match="mine"):
+        listen()
+
 
 async def test_an_error_of_the_block_leaves_it_unchanged():
-    with FakeEndpoint(two_steps()) as fake:
-        with pytest.raises(KeyError, match="mine"):
-            async with agent_for(fake, [add]).stream("x") as run:
-                await anext(run)
-                raise KeyError("mine")
+    async def listen() -> None:
+        async with agent_for(fake, [add]).stream("x") as run:
+            await anext(run)
+            raise KeyError("mine")
+
+    with FakeEndpoint(two_steps()) as fake, pytest.raises(KeyError, match="mine"):
+        await listen()
 
 
 def test_an_error_of_on_event_ends_the_run_as_itself():

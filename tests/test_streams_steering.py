@@ -6,6 +6,7 @@ import threading
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from agentkit import Agent, Limits, ToolCall
 from agentkit.errors import LimitReached, UsageError
@@ -58,10 +59,10 @@ async def test_the_run_stands_still_between_steps():
 async def settle() -> None:
     """Let everything go on that can go on without the network."""
     for _ in range(50):
-        await anyio.sleep(0)
+        await checkpoint()
     await anyio.to_thread.run_sync(lambda: None)
     for _ in range(50):
-        await anyio.sleep(0)
+        await checkpoint()
 
 
 def test_one_may_look_and_stop_sync():
@@ -260,13 +261,13 @@ def test_a_listener_that_pauses_holds_back_none_of_several_tools_sync():
         ran.wait(5)
         return key
 
-    with FakeEndpoint([calls(call("look", key="a"), call("look", key="b")), "done"]) as fake:
-        with agent_for(fake, [look]).stream_sync("x") as run:
-            for event in run:
-                if isinstance(event, ToolStarted):
-                    ran.wait(5)  # here, in the listener: both have to be at work already
-                    break
-            assert run.finish().output == "done"
+    script = [calls(call("look", key="a"), call("look", key="b")), "done"]
+    with FakeEndpoint(script) as fake, agent_for(fake, [look]).stream_sync("x") as run:
+        for event in run:
+            if isinstance(event, ToolStarted):
+                ran.wait(5)  # here, in the listener: both have to be at work already
+                break
+        assert run.finish().output == "done"
 
 
 def test_what_threads_tell_comes_to_the_listener_in_its_own_thread():

@@ -19,9 +19,12 @@ from agentkit.testing import FakeEndpoint, call, calls, say
 from agentkit.testing.script import Item, Pause, Response, drip, hang, stall
 from tests.watching import DONE, SSE, STOP, WATCHERS, agent_for, chunk, text_of, told
 
-watchers = pytest.mark.parametrize("watch", WATCHERS.values(), ids=WATCHERS)
-SHORT_S = 0.15
-RUN_S = 0.4  # the way to the endpoint is part of it
+watchers = pytest.mark.parametrize(
+    "watch",
+    [pytest.param(watch, id=way, marks=pytest.mark.slow if way == "trio" else ()) for way, watch in WATCHERS.items()],
+)
+SHORT_S = 0.12
+RUN_S = 0.3  # the way to the endpoint is part of it
 LONG_S = 20.0
 ROLE = chunk({"role": "assistant", "content": ""})
 
@@ -37,9 +40,9 @@ TIMES: dict[str, tuple[Any, Timeouts, str, str]] = {
     "no head": (hang(), Timeouts(first_byte_s=SHORT_S), "first_byte_s", ""),
     "a stall": (STALLED, Timeouts(read_s=SHORT_S), "read_s", "It "),
     "a stall after the head": (stall(say("x"), after_bytes=1), Timeouts(read_s=SHORT_S), "read_s", ""),
-    "comments after a text": (alive(told("It ")), Timeouts(read_s=SHORT_S), "kept the line open for 0.15 s", "It "),
-    "comments alone": (alive(), Timeouts(first_byte_s=SHORT_S), "kept the line open for 0.15 s", ""),
-    "comments after the role": (alive(ROLE), Timeouts(read_s=SHORT_S), "kept the line open for 0.15 s", ""),
+    "comments after a text": (alive(told("It ")), Timeouts(read_s=SHORT_S), "kept the line open for 0.12 s", "It "),
+    "comments alone": (alive(), Timeouts(first_byte_s=SHORT_S), "kept the line open for 0.12 s", ""),
+    "comments after the role": (alive(ROLE), Timeouts(read_s=SHORT_S), "kept the line open for 0.12 s", ""),
     "a slow drip": (drip(say("It " * 999), 0.02), Timeouts(total_s=SHORT_S), "total_s", None),
     "comments for too long in all": (alive(told("It ")), Timeouts(total_s=SHORT_S), "total_s", "It "),
 }
@@ -67,7 +70,7 @@ def unanswered() -> Iterator[int]:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(2):
             waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)  # noqa: FBT003
+            waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
 
@@ -97,9 +100,9 @@ def test_all_attempts_share_the_time_in_all(watch):
 
 @watchers
 def test_a_stream_that_moves_is_not_given_up(watch):
-    with FakeEndpoint([drip(say(["a"] * 12), 0.05)]) as fake:
-        seen = watch(agent_for(fake, model={"timeouts": Timeouts(first_byte_s=0.4, read_s=0.4), "retries": 0}), "x")
-    assert seen.result.output == "a" * 12
+    with FakeEndpoint([drip(say(["a"] * 8), 0.06)]) as fake:
+        seen = watch(agent_for(fake, model={"timeouts": Timeouts(first_byte_s=0.3, read_s=0.3), "retries": 0}), "x")
+    assert seen.result.output == "a" * 8
 
 
 RUN_TIMES: dict[str, Any] = {

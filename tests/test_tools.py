@@ -14,7 +14,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from agentkit import Agent, Context, Tool, ToolCall, ToolSpec, tool
-from agentkit.errors import BadArguments, UsageError
+from agentkit.errors import BadArguments, Cancelled, UsageError
 from agentkit.testing import ScriptedModel, call, say
 from agentkit.tools import as_tool, find_tool, startable, tools_by_name
 from agentkit.transcript import Pending
@@ -275,6 +275,8 @@ def test_progress_goes_nowhere_where_nobody_listens() -> None:
     assert (context.allowed_s, context.deadline, context.idempotency_key, context.step) == (None, None, "", 0)
     context.cancel()
     assert context.cancelled
+    with pytest.raises(Cancelled, match="no longer wanted"):
+        context.progress("all")
 
 
 async def test_an_async_tool_is_called_in_sync_where_a_loop_runs(anyio_backend: str) -> None:

@@ -108,7 +108,9 @@ WATCHERS: dict[str, Callable[..., Seen]] = {"sync": watch_sync, "asyncio": watch
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     """An event of a stream."""
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+    )
 
 
 def told(text: str) -> bytes:

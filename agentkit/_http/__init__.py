@@ -10,6 +10,7 @@ from agentkit._http.abort import Aborter
 from agentkit._http.allowance import TimeoutSettings
 from agentkit._http.asynchronous import AsyncHttp, AsyncResponse
 from agentkit._http.body import MAX_BODY_BYTES
+from agentkit._http.loading import is_loaded, load
 from agentkit._http.request import HttpRequest, RawHeaders, parse_url, raw_headers
 from agentkit._http.sync import Response, SyncHttp
 
@@ -23,6 +24,8 @@ __all__ = [
     "Response",
     "SyncHttp",
     "TimeoutSettings",
+    "is_loaded",
+    "load",
     "parse_url",
     "raw_headers",
 ]

@@ -18,6 +18,8 @@ from agentkit.events import ToolCallDelta
 from agentkit.messages import ToolCall
 
 MAX_NAME_CHARS: Final = 4096
+MAX_ARGUMENTS_CHARS: Final = 16 * 1024 * 1024
+MAX_CALLS: Final = 50_000
 
 _OUTSIDE: Final = re.compile(r'["{}\[\]]')
 _IN_STRING: Final = re.compile(r'["\\]')
@@ -168,8 +170,14 @@ class Call:
         else:
             self.pieces.append(text)
             self.size += len(text)
+        if self.size > MAX_ARGUMENTS_CHARS:
+            raise self._too_long()
         self.value = None
         return text
+
+    def _too_long(self) -> ProtocolError:
+        name = self.name[:MAX_NAME_CHARS]
+        return ProtocolError(f"the arguments of a call of {name} are longer than {MAX_ARGUMENTS_CHARS} characters")
 
     def _take_name(self, name: str) -> None:
         if name.startswith(self.name):  # the first one, the same again, or all of it so far
@@ -193,6 +201,8 @@ class Call:
     def _replace(self, text: str) -> None:
         self.pieces = [text]
         self.size = len(text)
+        if self.size > MAX_ARGUMENTS_CHARS:
+            raise self._too_long()
         self._whole = Whole()
 
     @property
@@ -289,6 +299,8 @@ class CallPieces:
         return [ToolCallDelta(call.position, call.name.strip(), new, 0, choice)] if new else []
 
     def _begin(self, piece: Piece, after: Call | None) -> Call:
+        if len(self.calls) >= MAX_CALLS:
+            raise ProtocolError(f"one reply has more than {MAX_CALLS} tool calls")
         call = Call(piece.number, len(self.calls))
         if after is not None and after.repeated:
             call.name = after.name

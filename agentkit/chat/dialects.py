@@ -26,7 +26,8 @@ class Dialect:
 
     `base_url` is None where it must be given. `base_url_env` maps variables to the path that their value lacks.
     `key_header` is "authorization" (as a Bearer token) or the header that takes the bare key.
-    `tools` is "json" where calls are made by way of `response_format`.
+    `tools` is "json" where calls are made by way of `response_format`; `quoted` then holds text in the arguments to
+    words of the question, for a model too small to copy them by itself.
     `max_tokens` is the one name that the endpoint takes, or "either".
     `include_usage` says whether a stream must be asked for its usage; `system_role` where instructions go;
     `developer` whether developer messages are taken (else they go as system messages); `strict` and
@@ -46,6 +47,7 @@ class Dialect:
     key_required: bool = True
     key_header: str = "authorization"
     tools: Literal["native", "json"] = "native"
+    quoted: bool = False
     max_tokens: Literal["max_tokens", "max_completion_tokens", "either"] = "max_tokens"
     include_usage: bool = True
     system_role: Literal["system", "developer"] = "system"

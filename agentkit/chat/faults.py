@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentkit._json import loads
-from agentkit.chat.wording import CODES, FIRM, MODELS_FAULT, STATUSES, TRANSIENT, WORDS, Kind, occurs
+from agentkit.chat.wording import CODES, FIRM, STATUSES, TRANSIENT, WORDS, Kind, occurs
 from agentkit.errors import (
     AuthenticationError,
     BadRequestError,
@@ -107,7 +107,6 @@ def _error(
 ) -> EndpointError:
     kind = _kind(told, status)
     retryable = issubclass(kind, RETRYABLE) and kind is not QuotaError and not told.never_fits
-    retryable = retryable or not MODELS_FAULT.isdisjoint(told.codes)
     should = headers.get("x-should-retry", "").strip().lower()
     if should in ("true", "false") and kind not in (QuotaError, AuthenticationError, PermissionDeniedError):
         retryable = should == "true"

@@ -56,8 +56,13 @@ _EXAMPLES: Final = (
 right calls with one tool 33, of three 29; without examples and question 11 to 28, and 3 to 10."""
 
 
-def lowered(request: Request) -> Request:
-    """The same request, with its tools in JSON."""
+def lowered(request: Request, *, quoted: bool = False) -> Request:
+    """The same request, with its tools in JSON.
+
+    `quoted` is for the smallest models: text in the arguments is held to words of the question, and as long as nothing
+    was called for it, the examples end with their calls. Of ten questions it took a model of 135M parameters from 5
+    right calls to 8.
+    """
     settings = request.settings
     tools = _offered(request.tools, settings.tool_choice)
     closed = not tools or _repeats(request.transcript)
@@ -66,6 +71,7 @@ def lowered(request: Request) -> Request:
         [] if closed else tools,
         question=_question(request.transcript),
         answer=None if forced else _answer_schema(settings.response_format),
+        quoted=quoted,
     )
     lowered_settings = replace(
         settings,
@@ -74,7 +80,9 @@ def lowered(request: Request) -> Request:
         response_format={"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}},
     )
     texts = [text for text in (request.instructions, instructions(request.tools)) if text]
-    transcript = Transcript([*_examples(), *_written(request.transcript)])
+    last = request.transcript.last
+    examples = _examples(calls_alone=quoted and last is not None and _is_question(last))
+    transcript = Transcript([*examples, *_written(request.transcript)])
     return Request(transcript, (), lowered_settings, "\n\n".join(texts), request.stream)
 
 
@@ -88,14 +96,19 @@ def instructions(tools: Sequence[ToolSpec]) -> str:
 
 
 def reply_schema(
-    tools: Sequence[ToolSpec], *, question: str | None = None, answer: Mapping[str, Any] | None = None
+    tools: Sequence[ToolSpec],
+    *,
+    question: str | None = None,
+    answer: Mapping[str, Any] | None = None,
+    quoted: bool = False,
 ) -> dict[str, Any]:
     """The JSON Schema of a reply: a call of one of the tools, or an answer, by its own schema; None for no answer."""
     definitions: dict[str, Any] = {}
-    arms = [
-        _arm(question, {TOOL: {"const": tool.name}, ARGUMENTS: _hoisted(tool.parameters, tool.name, definitions)})
-        for tool in tools
-    ]
+    words = spans(question) if quoted and question else []
+    arms: list[dict[str, Any]] = []
+    for tool in tools:
+        arguments = _hoisted(_held(tool.parameters, words) if words else tool.parameters, tool.name, definitions)
+        arms.append(_arm(question, {TOOL: {"const": tool.name}, ARGUMENTS: arguments}))
     if answer is not None or not arms:
         arms.append(_arm(question, {ANSWER: _hoisted(answer or {"type": "string"}, ANSWER, definitions)}))
     schema = arms[0] if len(arms) == 1 else {"anyOf": arms}
@@ -106,6 +119,38 @@ def _arm(question: str | None, properties: dict[str, Any]) -> dict[str, Any]:
     if question is not None:
         properties = {QUESTION: {"const": question}, **properties}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _held(parameters: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
+    """The parameters with each that is free text held to one of the spans of words."""
+    held = {
+        name: {"enum": words} if _is_free_text(schema) else schema
+        for name, schema in parameters.get("properties", {}).items()
+    }
+    return {**parameters, "properties": held}
+
+
+def _is_free_text(schema: Any) -> bool:
+    return is_object(schema) and schema.get("type") == "string" and not schema.keys() & _NOT_FREE
+
+
+_NOT_FREE: Final = frozenset({"enum", "const", "format", "pattern", "contentEncoding"})
+_LONGEST_SPAN: Final = 6
+_PUNCTUATION: Final = ".,;:!?\"'()"
+
+
+def spans(text: str) -> list[str]:
+    """What a text says word for word: its runs of up to six words, none of which cuts a name of several in two."""
+    words = [word for word in (each.strip(_PUNCTUATION) for each in text.split()) if word]
+    named = [index > 0 and word[:1].isupper() for index, word in enumerate(words)]
+    found = dict.fromkeys(
+        " ".join(words[start:end])
+        for length in range(1, _LONGEST_SPAN + 1)
+        for start, end in zip(range(len(words)), range(length, len(words) + 1), strict=False)
+        if not (start and named[start] and named[start - 1])
+        and not (end < len(words) and named[end - 1] and named[end])
+    )
+    return list(found)
 
 
 def _hoisted(schema: Any, owner: str, definitions: dict[str, Any]) -> Any:
@@ -166,17 +211,13 @@ def _repeated(message: Message) -> str | None:
     return text if 0 < len(text) <= LONGEST_QUESTION else None
 
 
-def _examples() -> list[Entry]:
-    return [
-        Entry(message)
-        for question, name, arguments, result, answer in _EXAMPLES
-        for message in (
-            user(question),
-            assistant(_call_text(question, name, arguments)),
-            user(_result_text(name, result)),
-            assistant(_answer_text(question, answer)),
-        )
-    ]
+def _examples(*, calls_alone: bool) -> list[Entry]:
+    messages: list[Message] = []
+    for question, name, arguments, result, answer in _EXAMPLES:
+        messages += [user(question), assistant(_call_text(question, name, arguments))]
+        if not calls_alone:
+            messages += [user(_result_text(name, result)), assistant(_answer_text(question, answer))]
+    return [Entry(message) for message in messages]
 
 
 def _written(transcript: Transcript) -> list[Entry]:

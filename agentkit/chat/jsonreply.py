@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic_core import from_json
 
@@ -13,9 +13,6 @@ from agentkit.chat.jsonmode import ANSWER, ARGUMENTS, TOOL
 from agentkit.chat.reader import ReplyReader
 from agentkit.events import Delta, TextDelta
 from agentkit.messages import Choice, Message, Reply, ToolCall, is_cut
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 CALL_ID: Final = "call_json"
 _OPENING: Final = re.compile(
@@ -26,9 +23,8 @@ _OPENING: Final = re.compile(
 class JsonReader(ReplyReader):
     """Reads a reply in the JSON form: an answer is told as text while it comes."""
 
-    def __init__(self, tools: Collection[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._tools = tools
         self._written: dict[int, _Written] = {}
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -41,7 +37,7 @@ class JsonReader(ReplyReader):
 
     def end(self) -> Reply:
         """As ReplyReader's, with calls as calls and the answer as text."""
-        return lifted(super().end(), self._tools)
+        return lifted(super().end())
 
     def _told(self, deltas: list[Delta]) -> list[Delta]:
         told: list[Delta] = []
@@ -95,14 +91,14 @@ def _readable(text: str, start: int) -> tuple[str, int]:
     return "", 0
 
 
-def lifted(reply: Reply, tools: Collection[str]) -> Reply:
+def lifted(reply: Reply) -> Reply:
     """The same reply with its calls as calls and its answer as text."""
-    return replace(reply, choices=tuple([_lifted(choice, tools) for choice in reply.choices]))
+    return replace(reply, choices=tuple([_lifted(choice) for choice in reply.choices]))
 
 
-def _lifted(choice: Choice, tools: Collection[str]) -> Choice:
+def _lifted(choice: Choice) -> Choice:
     call, text = read(choice.text, cut=is_cut(choice.finish_reason))
-    if call is not None and (call.name in tools or text is None):
+    if call is not None:
         data = {**choice.message.data, "content": None, "tool_calls": [call.data]}
         reason = choice.finish_reason if is_cut(choice.finish_reason) else "tool_calls"
         return replace(choice, message=Message(data), text="", tool_calls=(call,), finish_reason=reason)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentkit._json import dumps, is_array, is_object, loads
-from agentkit.chat.settings import Settings
+from agentkit.chat.settings import FIELDS, Settings
 from agentkit.errors import UsageError
 from agentkit.messages import Message, ToolCall, ToolSpec, text_of, user
 from agentkit.schema.keywords import without_keywords
@@ -66,10 +65,8 @@ class Request:
     def digest(self) -> str:
         """A name for all that is asked: equal for equal requests, streamed or not."""
         tools = [spec.data() for spec in self.tools]
-        settings = {
-            name: value for name in self.settings.__slots__ if (value := getattr(self.settings, name)) is not None
-        }
-        return sha256(json.dumps([self.messages, tools, settings], sort_keys=True, default=str).encode()).hexdigest()
+        settings = {name: value for name in FIELDS if (value := getattr(self.settings, name)) is not None}
+        return _sha256(json.dumps([self.messages, tools, settings], sort_keys=True, default=str).encode())
 
 
 class Body:
@@ -264,7 +261,13 @@ class Wire:
         form = self.dialect.tool_call_id
         if form is None or re.fullmatch(form[0], call_id):
             return call_id
-        return sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[: form[1]]
+        return _sha256(call_id.encode("utf-8", "surrogatepass"))[: form[1]]
+
+
+def _sha256(data: bytes) -> str:
+    from hashlib import sha256  # 7 ms, which most programs do not need
+
+    return sha256(data).hexdigest()
 
 
 def wire_name(name: str) -> str:

@@ -208,9 +208,6 @@ TRANSIENT: Final[Wording] = _wording("""
     retry after
     try again in""")
 
-# The model wrote a call or JSON that the endpoint could not read: another try may go well (Groq's advice).
-MODELS_FAULT: Final = _codes("tool_use_failed output_parse_failed json_validate_failed")
-
 STATUSES: Final[dict[int, Kind]] = {
     **dict.fromkeys((408, 504, 522, 524, 598), TimedOut),
     **dict.fromkeys((409, 423, 425, 503, 529), OverloadedError),

@@ -97,7 +97,11 @@ def local_endpoint(path: str | None = None) -> Endpoint:
 
 def _started(path: str | None) -> Started:
     server = serve(path)
-    dialect = replace(DIALECTS["llamacpp"], tools="native" if server.native_tools else "json")
+    dialect = replace(
+        DIALECTS["llamacpp"],
+        tools="native" if server.native_tools else "json",
+        quoted=path is None and not server.native_tools,
+    )
     return Started(server.base_url, server.api_key, dialect)
 
 

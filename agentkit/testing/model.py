@@ -40,8 +40,9 @@ class ScriptedModel(Model):
             try:
                 return next(steps)
             except StopIteration:
-                asked = len(self.requests)
-                raise UsageError(f"the script has {asked - 1} replies, and the model was asked {asked} times") from None
+                raise UsageError(
+                    f"the script is over: the model was asked {len(self.requests)} times, once more than it has replies"
+                ) from None
 
         self._next = following
 

@@ -6,11 +6,14 @@ import argparse
 import importlib.util
 import json
 import os
+import platform
+import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +21,8 @@ from tests.benchmarks.clients import CLIENTS, FLOOR
 from tests.benchmarks.server import Scenario
 
 ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "speed.md"
+BEGIN, END = "<!-- figures -->", "<!-- end of the figures -->"
 # Proxies are no part of the work; compiled modules are what users have.
 ENVIRONMENT = {
     name: value
@@ -60,7 +65,8 @@ TIMES = [
     Workload("a run of 200 rounds, 4 KB each", "cpu_s", "ms", 1e3, "run", 1, _rounds(200), {"rounds": 40}),
     Workload("500 runs of 3 rounds at once", "cpu_s", "ms a run", 1e3, "burst", 500, {"scenario": {"rounds": 3}},
              {"count": 20}, fresh=True),
-    Workload("its peak memory", "peak_mb", "MB", 1, "burst", 500, {"scenario": {"rounds": 3}}, {"count": 20}, fresh=True),
+    Workload("their peak memory", "peak_mb", "MB", 1, "burst", 500, {"scenario": {"rounds": 3}},
+             {"count": 20}, fresh=True),
     Workload("text of 20,000 chunks", "cpu_s", "µs a chunk", 1e6 / 20_000, "stream", 1,
              {"scenario": {"rounds": 0, "tokens": 20_000}}, {"tokens": 500}),
     Workload("its first token, one each 2 ms", "first_s", "ms", 1e3, "stream", 5,
@@ -117,14 +123,14 @@ class Bench:
         server = stack.enter_context(process("-m", "tests.benchmarks.server"))
         self._url = f"http://127.0.0.1:{ask(server)}/v1"
         self._workers: dict[str, subprocess.Popen[str]] = {}
+        self._measured: dict[str, dict[str, list[dict[str, float]]]] = {}
 
     def _worker(self, name: str) -> Any:
         return process("-m", "tests.benchmarks.worker", name, self._url)
 
-    def once(self, name: str, workload: Workload) -> float | None:
-        """One client's figure, None if it can't do that."""
-        order = workload.order(quick=self.quick)
-        if workload.fresh:
+    def _once(self, name: str, order: dict[str, Any], *, fresh: bool) -> dict[str, float] | None:
+        """What one client measured, None if it can't do that."""
+        if fresh:
             with self._worker(name) as worker:
                 ask(worker)
                 told = ask(worker, order)
@@ -133,20 +139,27 @@ class Bench:
                 self._workers[name] = self._stack.enter_context(self._worker(name))
                 ask(self._workers[name])
             told = ask(self._workers[name], order)
-            if "failed" in told:
-                del self._workers[name]
-        return None if "failed" in told else float(told[workload.figure]) * workload.scale
+        if "failed" in told:
+            self._workers.pop(name, None)  # it may have died of it
+            return None
+        return told
 
-    def figures(self, workload: Workload) -> dict[str, float]:
+    def figures(self, workload: Workload, rounds: int) -> dict[str, float]:
         """The median of each client's figures."""
-        kept: dict[str, list[float]] = {name: [] for name in self.names}
-        for turn in range(-(not workload.fresh), self.rounds):
-            for name in list(kept):
-                if (figure := self.once(name, workload)) is None:
-                    del kept[name]
-                elif turn >= 0:
-                    kept[name].append(figure)
-        return {name: statistics.median(figures) for name, figures in kept.items()}
+        order = workload.order(quick=self.quick)
+        kept = self._measured.get(json.dumps(order))
+        if kept is None:
+            kept = self._measured[json.dumps(order)] = {name: [] for name in self.names}
+            for turn in range(-(not workload.fresh), rounds):  # the first one of a process only warms it
+                for name in list(kept):
+                    if (told := self._once(name, order, fresh=workload.fresh)) is None:
+                        del kept[name]
+                    elif turn >= 0:
+                        kept[name].append(told)
+        return {
+            name: statistics.median(told[workload.figure] * workload.scale for told in listed)
+            for name, listed in kept.items()
+        }
 
     def imports(self) -> dict[str, float]:
         """Milliseconds of CPU that a process takes with each client's imports, all modules compiled."""
@@ -167,7 +180,7 @@ def row(name: str, unit: str, figures: dict[str, float], names: Iterable[str]) -
     for client in names:
         figure = figures.get(client)
         if figure is None:
-            cells.append("–")
+            cells.append("none")
         elif client == FLOOR or not floor or floor < 0:
             cells.append(f"{figure:.3g}")
         else:
@@ -186,6 +199,36 @@ def late(figures: dict[int, dict[str, float]]) -> Iterator[tuple[str, dict[str, 
     )
 
 
+def machine() -> str:
+    """What the figures were made on."""
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpu.read_text("utf-8")) if cpu.exists() else None
+    versions = ", ".join(f"{name} {version(name)}" for name in ("httpx", "httpcore", "h11", "anyio", "pydantic-core"))
+    model = found[1] if found else platform.machine()
+    return f"Python {platform.python_version()}, {versions}; {os.cpu_count()} × {model}, {platform.system()}."
+
+
+def tables(bench: Bench, match: str) -> Iterator[str]:
+    """The tables, line by line."""
+    names = bench.names
+    yield machine()
+    # memory is the same each time
+    for title, workloads, rounds in (("time", TIMES, bench.rounds), ("memory", MEMORY, 1)):
+        yield f"\n| {title} | | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}"
+        by_rounds: dict[int, dict[str, float]] = {}
+        for workload in workloads:
+            if match not in workload.name:
+                continue
+            figures = bench.figures(workload, rounds)
+            yield row(workload.name, workload.unit, figures, names)
+            if workload.do == "run" and workload.task.get("result_bytes"):
+                by_rounds[workload.order(quick=bench.quick)["task"]["scenario"]["rounds"]] = figures
+                if len(by_rounds) == 3:
+                    yield from (row(name, "ms", each, names) for name, each in late(by_rounds))
+        if title == "time" and match in "import":
+            yield row("import", "ms", bench.imports(), names)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
@@ -193,27 +236,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="once, and little of everything: to see that it works")
     parser.add_argument("--only", help="clients beside agentkit and the loop by hand, separated by commas")
     parser.add_argument("--match", default="", help="only workloads whose name holds this")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.relative_to(ROOT)} too")
     args = parser.parse_args()
     names = [FLOOR, "agentkit"]
     if importlib.util.find_spec("pydantic_ai") and (args.only is None or "pydantic-ai" in args.only):
         names.append("pydantic-ai")
+    lines: list[str] = []
     with ExitStack() as stack:
         bench = Bench(stack, names, rounds=1 if args.quick else args.rounds, quick=args.quick)
-        for title, workloads in (("time", TIMES), ("memory", MEMORY)):
-            print(f"\n| {title} | | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
-            by_rounds: dict[int, dict[str, float]] = {}
-            for workload in workloads:
-                if args.match not in workload.name:
-                    continue
-                figures = bench.figures(workload)
-                print(row(workload.name, workload.unit, figures, names), flush=True)
-                if workload.do == "run" and workload.task.get("result_bytes"):
-                    by_rounds[workload.order(quick=args.quick)["task"]["scenario"]["rounds"]] = figures
-                    if len(by_rounds) == 3:
-                        for name, each in late(by_rounds):
-                            print(row(name, "ms", each, names), flush=True)
-            if title == "time" and args.match in "import":
-                print(row("import", "ms", bench.imports(), names), flush=True)
+        for line in tables(bench, args.match):
+            print(line, flush=True)
+            lines.append(line)
+    if args.write:
+        before, mark, rest = PAGE.read_text("utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        written = "\n".join(lines)
+        PAGE.write_text(f"{before}{mark}\n{written}\n\n{end}{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -230,6 +230,13 @@ class PydanticAI(Client):
         output: str = made[1].run_sync(PROMPT, usage_limits=self._limits()).output
         return output
 
+    async def stream(self, made: Any, task: Task, told: Callable[[str], None]) -> str:
+        async with made[0].run_stream(PROMPT, usage_limits=self._limits()) as run:
+            async for text in run.stream_text(delta=True, debounce_by=None):
+                told(text)
+            output: str = await run.get_output()
+        return output
+
     async def keep(self, made: Any, task: Task) -> object:
         return (await made[0].run(PROMPT, usage_limits=self._limits())).all_messages()
 

@@ -46,7 +46,7 @@ world = _World()
 
 
 def async_tool(task: Task) -> Callable[..., Any]:
-    result = "r" * task.result_bytes
+    filler = "r" * (task.result_bytes - 8)
 
     async def lookup(key: str, pad: str = "") -> str:
         """Look a key up in the store.
@@ -60,13 +60,13 @@ def async_tool(task: Task) -> Callable[..., Any]:
             await world.gate.wait()
         if task.sleep_ms:
             await asyncio.sleep((task.first_sleep_ms if key.endswith("_0") else 0 or task.sleep_ms) / 1000)
-        return result
+        return f"{filler}{world.calls:08}"  # no two are one string
 
     return lookup
 
 
 def sync_tool(task: Task) -> Callable[..., Any]:
-    result = "r" * task.result_bytes
+    filler = "r" * (task.result_bytes - 8)
 
     def lookup(key: str, pad: str = "") -> str:
         """Look a key up in the store.
@@ -78,7 +78,7 @@ def sync_tool(task: Task) -> Callable[..., Any]:
         world.calls += 1
         if task.sleep_ms:
             time.sleep(task.sleep_ms / 1000)
-        return result
+        return f"{filler}{world.calls:08}"  # no two are one string
 
     return lookup
 

@@ -360,6 +360,23 @@ def test_a_call_that_is_not_whole_is_not_sealed():
     assert pieces.sealed == 1
 
 
+def test_the_number_of_calls_is_bounded():
+    pieces = CallPieces()
+    pieces.take([call("{}", index=n, name="f") for n in range(50_000)], 0)
+    with pytest.raises(ProtocolError, match="more than 50000 tool calls"):
+        pieces.take([call("{}", index=50_000, name="f")], 0)
+
+
+def test_arguments_are_bounded():
+    pieces, million = CallPieces(), "x" * 1024 * 1024
+    for number in range(16):
+        pieces.take([call(f"{number:02}" + million[2:], index=0, name="f")], 0)
+    with pytest.raises(ProtocolError, match="arguments of a call of f are longer than 16777216"):
+        pieces.take([call("x", index=0, name="f")], 0)
+    with pytest.raises(ProtocolError, match="arguments of a call of f are longer"):
+        CallPieces().take([call({"a": million * 17}, index=0, name="f")], 0)
+
+
 def test_a_name_is_bounded():
     pieces = CallPieces()
     with pytest.raises(ProtocolError, match="name is longer than 4096"):

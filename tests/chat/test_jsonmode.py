@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentkit import Agent, ChatModel, Image, Limits, Settings, ToolCall, ToolResult, ToolSpec, Transcript
 from agentkit.chat.dialects import DIALECTS
-from agentkit.chat.jsonmode import LONGEST_QUESTION, instructions, lowered, reply_schema
+from agentkit.chat.jsonmode import LONGEST_QUESTION, instructions, lowered, reply_schema, spans
 from agentkit.chat.jsonreply import JsonReader, lifted, read
 from agentkit.chat.request import Request, encode
 from agentkit.errors import ModelError
@@ -210,6 +210,46 @@ def test_the_answer_has_the_form_that_was_asked_for(form: Any, answer: dict[str,
     assert schema["anyOf"][-1]["properties"]["answer"] == answer
 
 
+# For the smallest models
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        ("?!", []),
+        ("1 + 2?", ["1", "+", "2", "1 +", "+ 2", "1 + 2"]),
+        ("in New York, now", ["in", "now", "New York", "in New York", "New York now", "in New York now"]),
+    ],
+)
+def test_the_spans_of_a_text_cut_no_name_in_two(text: str, found: list[str]) -> None:
+    assert spans(text) == found
+
+
+def test_spans_are_of_six_words_at_most() -> None:
+    assert max(len(span.split()) for span in spans("one two three four five six seven eight")) == 6
+
+
+def test_quoted_arguments_are_words_of_the_question() -> None:
+    properties = {"city": TEXT, "unit": {**TEXT, "enum": ["C", "F"]}, "day": {**TEXT, "format": "date"}, "n": {}}
+    weather = ToolSpec("weather", "", {"type": "object", "properties": properties})
+    schema = lowered(asked(question="How is Rome?", tools=(weather,)), quoted=True).settings.response_format
+    assert schema is not None
+    held = schema["json_schema"]["schema"]["anyOf"][0]["properties"]["arguments"]["properties"]
+    assert held == {**properties, "city": {"enum": spans("How is Rome?")}}
+    assert properties["city"] == TEXT
+    plain = reply_schema([weather], question="?!", answer=TEXT, quoted=True)
+    assert plain["anyOf"][0]["properties"]["arguments"]["properties"] == properties
+
+
+def test_the_examples_end_with_their_calls_as_long_as_nothing_was_called() -> None:
+    plain = lowered(asked()).transcript.messages
+    before = lowered(asked(), quoted=True).transcript.messages
+    after = lowered(asked(SAME), quoted=True).transcript.messages
+    assert len(before) - 1 == (len(plain) - 1) // 2
+    assert len(after) - 2 == len(plain)
+
+
 # What comes
 
 
@@ -237,7 +277,7 @@ def reply_of(text: str, finish_reason: str = "stop") -> Reply:
     ],
 )
 def test_a_reply_is_lifted(text: str, made: tuple[str, str] | None, answer: str) -> None:
-    reply = lifted(reply_of(text), {"add", "look"})
+    reply = lifted(reply_of(text))
     assert [(each.name, each.arguments) for each in reply.tool_calls] == ([made] if made else [])
     assert (reply.text, reply.finish_reason) == (answer, "tool_calls" if made else "stop")
     assert reply.message.data.get("content") == (None if made else answer)
@@ -261,7 +301,7 @@ def test_a_reply_is_lifted(text: str, made: tuple[str, str] | None, answer: str)
     ],
 )
 def test_a_reply_that_was_cut_is_read_as_far_as_it_came(text: str, made: Any, answer: str) -> None:
-    reply = lifted(reply_of(text, "length"), {"add", "look"})
+    reply = lifted(reply_of(text, "length"))
     assert [(each.name, each.arguments) for each in reply.tool_calls] == ([made] if made else [])
     assert (reply.text, reply.finish_reason) == (answer, "length")
 
@@ -289,7 +329,7 @@ def streamed(pieces: list[str], *, finish_reason: str = "stop") -> tuple[list[st
     """The pieces of text that are told, and the reply."""
     asked_for = Asked("POST", "/v1/chat/completions", json={"stream": True, "messages": []})
     answer = say(pieces, finish_reason=finish_reason, reasoning="hm").respond(asked_for)
-    reader = JsonReader({"add", "look"})
+    reader = JsonReader()
     reader.start(200, answer.headers)
     deltas = [delta for piece in answer.body if isinstance(piece, bytes) for delta in reader.feed(piece)]
     deltas += reader.finish()

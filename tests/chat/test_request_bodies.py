@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
@@ -219,3 +220,21 @@ def test_every_dialects_body_stands_the_strict_test(dialect: str) -> None:
     known = replace(DIALECTS[dialect], echo_default="never", echo={}, renamed={})
     body = sent(*CONVERSATION[1:], dialect=known, **ASKED)
     assert list(refusals(body)) == []
+
+
+@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "n"}}])
+def test_a_form_without_a_schema_is_sent_as_it_is(form: dict[str, Any]) -> None:
+    lacking = replace(DIALECTS["generic"], schema_without=frozenset({"minimum"}))
+    assert sent(user("x"), dialect=lacking, settings=Settings(response_format=form))["response_format"] == form
+
+
+def test_keywords_that_an_endpoint_refuses_are_left_out_of_every_schema() -> None:
+    lacking = replace(DIALECTS["generic"], schema_without=frozenset({"minimum"}))
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 9}}}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    made = {"tools": (ToolSpec("add", "", schema),), "settings": Settings(response_format=form)}
+    kept = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 9}}}
+    body = sent(user("x"), dialect=lacking, **made)
+    assert body["tools"][0]["function"]["parameters"] == kept
+    assert body["response_format"] == {"type": "json_schema", "json_schema": {"name": "n", "schema": kept}}
+    assert sent(user("x"), **made)["response_format"] == form

@@ -47,7 +47,7 @@ def test_a_script_may_be_a_function_of_the_request() -> None:
 def test_a_script_that_is_over_says_so() -> None:
     model = ScriptedModel(["one"])
     model.reply_sync("x")
-    with pytest.raises(UsageError, match="the script has 1 replies, and the model was asked 2 times"):
+    with pytest.raises(UsageError, match="the script is over: the model was asked 2 times"):
         model.reply_sync("x")
 
 

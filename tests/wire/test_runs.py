@@ -10,11 +10,6 @@ from tests.wire.verbs import WAYS, observed_call, observed_run
 
 # A run waits for the first answer as long as the client allows, three times.
 SLOW = {case["id"] for case in replay.load() if case.get("end") in ("hang", "hang_before_headers", "repeat_body")}
-ASKED_AGAIN = pytest.mark.xfail(
-    reason="the request is sent again, as Groq advises, and the second answer is good; the case knows only an error, "
-    "or the call read out of the error",
-    raises=AssertionError,
-)
 
 
 def each_way(marks):
@@ -31,8 +26,6 @@ def each_way(marks):
 
 
 def marks_of_run(case_id):
-    if case_id == "http-400-groq-tool-use-failed":
-        return ASKED_AGAIN
     return pytest.mark.slow if case_id in SLOW else ()
 
 

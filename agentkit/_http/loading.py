@@ -1,0 +1,22 @@
+"""The libraries underneath, brought in where nothing waits for them: that takes 80 ms, too long for an event loop."""
+
+from __future__ import annotations
+
+
+class _Loaded:
+    value = False
+
+
+def is_loaded() -> bool:
+    """Whether a request finds all that it needs."""
+    return _Loaded.value
+
+
+def load() -> None:
+    """Import what a request needs; to be called in a thread beside the event loop."""
+    import anyio.streams.tls
+    import httpcore
+    import httpx
+
+    # the names are looked up, for these packages import what is behind them at first use
+    _Loaded.value = all((httpx.URL, httpcore.AsyncHTTP11Connection, anyio.streams.tls.TLSStream, anyio.connect_tcp))
