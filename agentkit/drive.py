@@ -337,10 +337,11 @@ class _Driver:
 
     def run_here(self, pending: Pending) -> Generator[Event, None, None]:
         """Run a call in the caller's thread."""
-        begun, context = self.run.begin(pending, self.run.emit)
+        begun, context = self.run.begin(pending, self.run.relay)
         yield from drained(self.outbox)
         invoke = partial(self.invoke, outbox=self.outbox)
         result = yield from perform(call_steps(self.tools, pending, context), invoke)
+        self.run.check_relayed()
         if begun.flag.is_heeded:
             self.caller.check()
         self.run.land(pending, result)

@@ -222,15 +222,19 @@ class _Driver:
 
     def start(self, pending: Pending, group: TaskGroup, *, early: bool = False) -> None:
         begun, context = self.run.begin(pending, self.progress(pending), early=early)
-        scope = CancelScope()
-        begun.stop = scope.cancel
-        group.start_soon(self.finish, begun, context, scope)
+        group.start_soon(self.finish_early if early else self.finish, begun, context)
 
-    async def finish(self, begun: Begun, context: Context[Any], scope: CancelScope) -> None:
-        with scope:
-            begun.outcome = Outcome(await self.call(begun.pending, context))
+    async def finish(self, begun: Begun, context: Context[Any]) -> None:
+        begun.outcome = Outcome(await self.call(begun.pending, context))
         if self.landed is not None:
             self.landed.set()
+
+    async def finish_early(self, begun: Begun, context: Context[Any]) -> None:
+        if begun.flag.is_set:
+            return  # it was dropped before it came to run
+        with CancelScope() as scope:
+            begun.stop = scope.cancel
+            await self.finish(begun, context)
 
     async def run_tools(self, calls: tuple[Pending, ...]) -> None:
         """Run calls, those together that may; each result lands when it is there."""
@@ -260,13 +264,17 @@ class _Driver:
         self.landed = None
 
     def progress(self, pending: Pending) -> Callable[[Any], None] | None:
-        made, emit = self.tools.get(pending.call.name), self.run.emit
-        if emit is None or made is None or _in_loop(made):
-            return emit
-        return partial(hopper(), emit)  # it comes from the tool's thread
+        made = self.tools.get(pending.call.name)
+        if self.run.emit is None or made is None:
+            return None
+        if _in_loop(made):
+            return self.run.relay
+        return partial(hopper(), self.run.relay)  # it comes from the tool's thread
 
     async def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
-        return await perform(call_steps(self.tools, pending, context), _invoke)
+        result = await perform(call_steps(self.tools, pending, context), _invoke)
+        self.run.check_relayed()
+        return result
 
 
 async def _invoke(invoke: Invoke) -> Any:

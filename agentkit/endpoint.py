@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Address:
     plain: list[tuple[str, str]]
     shown: list[tuple[str, str]]
     key: str | None
+    shown_url: str
 
 
 @dataclass(slots=True)
@@ -84,7 +86,8 @@ class Endpoint:
         `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `start` brings up a server on first use.
         """
         self.dialect = dialect
-        self.source = "local" if base_url is None else _checked(base_url)
+        self._base_url = "local" if base_url is None else _checked(base_url)
+        self.source = _without_login(self._base_url)
         self._key = api_key
         self._start = start
         self._started: Started | None = None
@@ -155,7 +158,7 @@ class Endpoint:
                 self.dialect = self._started.dialect
 
     def _addressed(self, key: str | None) -> Address:
-        base_url = self.source
+        base_url = self._base_url
         if self._started is not None:
             base_url, key = self._started.base_url, self._started.api_key
         elif key is None:
@@ -174,7 +177,8 @@ class Endpoint:
             _check_key(key, self.dialect)
             headers += self.dialect.key_headers(key).items()
             shown += self.dialect.key_headers(HIDDEN).items()
-        self._address = Address(base_url + "/chat/completions", raw_headers(headers), headers, shown, key)
+        url = base_url + "/chat/completions"
+        self._address = Address(url, raw_headers(headers), headers, shown, key, _without_login(url))
         return self._address
 
     def http_sync(self) -> SyncHttp:
@@ -281,8 +285,15 @@ def _is_async(client: Any) -> bool:
 def _checked(base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"base_url {base_url!r} is no address: give one like 'https://host.example/v1'")
+        raise UsageError(
+            f"base_url {_without_login(base_url)!r} is no address: give one like 'https://host.example/v1'"
+        )
     return base_url.rstrip("/").removesuffix("/chat/completions")
+
+
+def _without_login(url: str) -> str:
+    """An address as it may be shown: a password may stand before the host."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def _check_key(key: str, dialect: Dialect) -> None:
@@ -294,6 +305,6 @@ def _check_key(key: str, dialect: Dialect) -> None:
 def _check_gate(base_url: str) -> None:
     if gate.closed and urlsplit(base_url).hostname not in _LOOPBACK:
         raise UsageError(
-            f"a request to {base_url} is forbidden in this test run: use ScriptedModel, FakeEndpoint or override(), "
-            "or allow it with forbid_real_requests(False)"
+            f"a request to {_without_login(base_url)} is forbidden in this test run: use ScriptedModel, FakeEndpoint "
+            "or override(), or allow it with forbid_real_requests(False)"
         )

@@ -53,25 +53,31 @@ class FallbackModel(Model):
         """Ask one model after another."""
         now = yield from _now()
         every = range(len(self.models))
-        asked = [index for index in every if not self._circuits[index].is_open(now)] or every
-        for index in asked:
-            circuit = self._circuits[index]
-            circuit.tried(now)
+        *first, last = [index for index in every if not self._circuits[index].is_open(now)] or every
+        for index in first:
             try:
-                reply = yield from self.models[index].flow(request)
+                return (yield from self._ask(index, request, now))
             except EndpointError as error:
                 if not self._passes(error):
                     raise
                 failure = error
-            else:
-                circuit.answered()
-                return reply
-            now = yield from _now()
-            circuit.failed(now)
-            if index == asked[-1]:
-                raise failure
             yield Instead(failure)
-        raise AssertionError("there is at least one model")
+        return (yield from self._ask(last, request, now))
+
+    def _ask(self, index: int, request: Request, now: float) -> Steps[Reply]:
+        """The reply of one model; its circuit hears what became of it."""
+        circuit = self._circuits[index]
+        circuit.tried(now)
+        try:
+            reply = yield from self.models[index].flow(request)
+        except EndpointError as error:
+            failure = error
+        else:
+            circuit.answered()
+            return reply
+        if self._passes(failure):
+            circuit.failed((yield from _now()))
+        raise failure
 
     def _passes(self, error: EndpointError) -> bool:
         return error.retryable if self.on is None else isinstance(error, self.on)

@@ -137,7 +137,7 @@ class Wire:
         if effect.attempt == 1:
             self._first_at = time.monotonic()
         shown = [*address.shown, *((n, HIDDEN if n.lower() in SECRET else v) for n, v in self._own(effect))]
-        exchange = Exchange(address.url, shown, effect.body, started_at=self.clock.now())
+        exchange = Exchange(address.shown_url, shown, effect.body, started_at=self.clock.now())
         if self.exchanges is not None:
             self.exchanges.append(exchange)
         return exchange
@@ -289,6 +289,7 @@ class Run:
     failure: ToolFailed | None = None
     cancelled: bool = False
     finished: bool = False
+    relayed: BaseException | None = None
     early: list[Begun] = field(default_factory=list[Begun])
     begun: dict[Pending, Begun] = field(default_factory=dict[Pending, Begun])
     inbox: deque[Content] = field(default_factory=deque[Any])
@@ -361,6 +362,20 @@ class Run:
             flag=begun.flag,
             progress=None if progress is None else lambda value: progress(ToolProgress(pending.call, value, step)),
         )
+
+    def relay(self, event: Event) -> None:
+        """Tell an event on behalf of a tool, where an error of the listener would pass for the tool's own."""
+        try:
+            if self.emit is not None:
+                self.emit(event)
+        except BaseException as error:  # raised by check_relayed
+            self.relayed = self.relayed or error
+            self.abandon()
+
+    def check_relayed(self) -> None:
+        """Raise what a listener raised meanwhile."""
+        if self.relayed is not None:
+            raise self.relayed
 
     def land(self, pending: Pending, result: ToolResult) -> None:
         """Record a call's result, and keep the error that shall end the run."""

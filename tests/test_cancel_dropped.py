@@ -242,3 +242,37 @@ def test_a_sync_generator_that_is_dropped() -> None:
         gc.collect()
         fake.wait_until(fake.requests[0].disconnected.is_set, timeout_s=1)
     assert threads() == []
+
+
+@pytest.mark.parametrize("kind", ["text", "a tool", "an early tool"])
+async def test_a_deadline_of_the_callers_own(kind: str, anyio_backend: str) -> None:
+    tools = Tools()
+    with FakeEndpoint(SCRIPTS[kind]()) as fake:
+        agent = agent_of(fake, kind, tools)
+        began = time.monotonic()
+        with anyio.move_on_after(0.2) as scope:
+            async with agent.stream("x") as run:
+                await run.finish()
+        assert scope.cancelled_caught
+        assert time.monotonic() - began < 1.2
+        await settled(fake, kind, tools, lambda: True)
+        assert run.transcript.pending == []
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_timeout_of_asyncio(streamed: bool) -> None:
+    async def main() -> None:
+        me = asyncio.current_task()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run_it(), 0.2)
+        await settled(fake, "text", Tools(), lambda: asyncio.all_tasks() == {me})
+
+    async def run_it() -> None:
+        if not streamed:
+            await agent.run("x")
+        async with asyncio.timeout(0.2), agent.stream("x") as run:
+            await run.finish()
+
+    with FakeEndpoint([STALLED]) as fake:
+        agent = agent_for(fake)
+        asyncio.run(main())

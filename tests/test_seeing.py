@@ -98,6 +98,18 @@ def test_secrets_in_headers_of_the_users_own():
         assert dict(exchange.headers)["X-Api-Key"] == "$KEY" and dict(exchange.headers)["x-tenant"] == "a"
 
 
+@drivers
+def test_a_password_in_the_address_is_nowhere(driver):
+    with FakeEndpoint(lambda _: status(500), api_key=None) as fake, fixed_clock():
+        url = fake.base_url.replace("http://", "http://me:hush-hush@")
+        model = ChatModel("m", base_url=url, api_key="k")
+        error = outcome(DRIVERS[driver], Agent(model), "hi")
+        assert isinstance(error, ServerError)
+        seen = [repr(model), str(error), error.exchange.curl(), repr(error.exchange), error.transcript.dump()]
+        assert [text for text in seen if "hush" in str(text)] == []
+        assert model.endpoint.source == fake.base_url
+
+
 # Again, by hand
 
 

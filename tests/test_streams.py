@@ -248,14 +248,18 @@ async def test_an_error_of_the_block_leaves_it_unchanged():
         await listen()
 
 
-def test_an_error_of_on_event_ends_the_run_as_itself():
+@watchers
+@pytest.mark.parametrize("at", [TextDelta, ToolStarted, ToolProgress, ToolFinished, StepFinished, RunFinished])
+@pytest.mark.parametrize("tool", ["count", "count_async"])
+def test_an_error_of_on_event_ends_the_run_as_itself(watch, at, tool):
     def listen(event):
-        raise ZeroDivisionError("the listener's own")
+        if isinstance(event, at):
+            raise ZeroDivisionError("the listener's own")
 
-    for watch in WATCHERS.values():
-        with FakeEndpoint(two_steps()) as fake:
-            seen = watch(agent_for(fake, [add]), "x", on_event=listen)
-        assert isinstance(seen.ended, ZeroDivisionError)
+    with FakeEndpoint([calls(call(tool, to=2), text="Let me see."), "3"]) as fake:
+        seen = watch(agent_for(fake, [count, count_async]), "x", on_event=listen)
+    assert isinstance(seen.ended, ZeroDivisionError)
+    assert seen.transcript.pending == []
 
 
 def test_a_scripted_model_is_watched_in_the_same_way():

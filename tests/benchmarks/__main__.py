@@ -205,7 +205,7 @@ def machine() -> str:
     found = re.search(r"model name\s*: (.+)", cpu.read_text("utf-8")) if cpu.exists() else None
     versions = ", ".join(f"{name} {version(name)}" for name in ("httpx", "httpcore", "h11", "anyio", "pydantic-core"))
     model = found[1] if found else platform.machine()
-    return f"Python {platform.python_version()}, {versions}; {os.cpu_count()} × {model}, {platform.system()}."
+    return f"Python {platform.python_version()}, {versions}; {os.cpu_count()} CPUs of {model}, {platform.system()}."
 
 
 def tables(bench: Bench, match: str) -> Iterator[str]:

@@ -171,6 +171,8 @@ def test_the_other_name_of_the_length():
     error = fault(400, {}, json.dumps(openai(text)).encode())
     assert lacking(error, {"max_completion_tokens": 1}, GENERIC) == "max_completion_tokens"
     assert lacking(error, {"max_tokens": 1}, GENERIC) is None
+    assert without(GENERIC, "max_completion_tokens").max_tokens == "max_tokens"
+    assert without(GENERIC, "max_tokens").max_tokens == "max_completion_tokens"
 
 
 @pytest.mark.parametrize(

@@ -13,21 +13,24 @@ from agentkit.chat.stream import Assembler
 from agentkit.errors import ProtocolError
 
 
-class LongWay(CallPieces):
+class LongCalls(CallPieces):
     def _going_on(self, entry: dict[str, Any]) -> None:
         return None
 
 
-def say(chunks: list[dict[str, Any]], *, shortcuts: bool) -> list[Any]:
+class LongWay(Assembler):
+    def feed(self, chunk: dict[str, Any]) -> list[Any]:
+        self._idle = None
+        for answer in self._choices.values():
+            answer.calls.__class__ = LongCalls
+        return super().feed(chunk)
+
+
+def say(chunks: list[dict[str, Any]], assembler: Assembler) -> list[Any]:
     """What the chunks say one by one, and in the end."""
-    assembler = Assembler()
     said: list[Any] = []
     try:
         for chunk in deepcopy(chunks):
-            if not shortcuts:
-                assembler._idle = None
-                for answer in assembler._choices.values():
-                    answer.calls.__class__ = LongWay
             said += [assembler.feed(chunk), assembler.sealed_calls(), assembler.partial_text, assembler.finished]
         said.append(assembler.reply())
     except ProtocolError as error:
@@ -67,23 +70,29 @@ whole = st.lists(choices, max_size=12).map(lambda listed: [{"choices": [choice]}
 
 @given(whole)
 def test_shortcuts_say_what_the_long_way_says(chunks):
-    assert say(chunks, shortcuts=True) == say(chunks, shortcuts=False)
+    assert say(chunks, Assembler()) == say(chunks, LongWay())
 
 
 def test_the_shortcuts_are_taken():
     """A call's usual pieces and the usual text take them, or the test above would compare nothing."""
-    assembler = Assembler()
-    taken: list[Any] = []
+    ways: list[object] = []
 
     class Watched(CallPieces):
         def _going_on(self, entry: dict[str, Any]) -> Any:
-            taken.append(super()._going_on(entry))
-            return taken[-1]
+            ways.append(super()._going_on(entry))
+            return ways[-1]
 
-    for chunk in ({"choices": [begun]}, {"choices": [begun | {"delta": {"content": "a"}}]}):
-        assembler.feed(deepcopy(chunk))
-    assert assembler._idle == {"index": 0, "finish_reason": None}
-    assembler._choices[0].calls.__class__ = Watched
+    class Watching(Assembler):
+        def _take(self, choice: dict[str, Any], delta: Any, index: int) -> Any:
+            ways.append("long")
+            said = super()._take(choice, delta, index)
+            self._choices[index].calls.__class__ = Watched
+            return said
+
+    assembler = Watching()
+    text = {"content": "a"}
     piece = {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
-    assembler.feed({"choices": [begun | {"delta": piece}]})
-    assert taken[0] is not None
+    for delta in (begun["delta"], text, piece):
+        assembler.feed({"choices": [deepcopy({**begun, "delta": delta})]})
+    long, call = ways
+    assert long == "long" and call is not None
