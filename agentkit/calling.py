@@ -173,7 +173,8 @@ class Threads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
-        os.register_at_fork(after_in_child=self._forget)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._forget)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run `work`, which must not raise, in a thread."""

@@ -265,13 +265,13 @@ class _Driver:
 
     def start(self, pending: Pending, *, early: bool = False) -> None:
         begun, context = self.run.begin(pending, self.caller.told.put, early=early)
-        self.threaded.append(begun)
 
         def work() -> None:
             begun.outcome = outcome_of(partial(self.call, pending, context))
             self.caller.told.put(begun)
 
         threads.submit(work)
+        self.threaded.append(begun)
 
     def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
         """A call's result, waited for in this thread."""

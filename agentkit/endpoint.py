@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from anyio.lowlevel import RunVar
+from sniffio import current_async_library
 
 from agentkit._http import AsyncHttp, RawHeaders, SyncHttp, is_loaded, load, raw_headers
 from agentkit.calling import threads
@@ -25,12 +26,16 @@ from agentkit.logs import log
 from agentkit.turns import Turns
 
 if TYPE_CHECKING:
+    from agentkit._http import AsyncTransport
     from agentkit.calling import LoopThread
     from agentkit.chat.dialects import Dialect
     from agentkit.pacing import Pacing
 
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function that gives the one of the moment (a token that is renewed)."""
+
+MakeTransport: TypeAlias = "Callable[[], AsyncTransport]"
+"""A function that brings in another library's connections for the requests of one event loop."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -79,11 +84,13 @@ class Endpoint:
         *,
         api_key: Key | None = None,
         http_client: Any = None,
+        transport: MakeTransport | None = None,
         start: Callable[[], Started] | None = None,
     ) -> None:
         """Describe an endpoint; nothing is opened, and no key is looked up, before the first request.
 
-        `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `start` brings up a server on first use.
+        `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `transport` takes the place of agentkit's
+        own connections on asyncio. `start` brings up a server on first use.
         """
         self.dialect = dialect
         self._base_url = "local" if base_url is None else _checked(base_url)
@@ -93,6 +100,7 @@ class Endpoint:
         self._started: Started | None = None
         self._address: Address | None = None
         self._client = http_client
+        self._transport = transport
         self.learnt: dict[str, Dialect] = {}
         self.turns: Turns | None = None
         self._circuits: dict[str, Circuit] = {}
@@ -204,8 +212,19 @@ class Endpoint:
             _held.set(held)
         http = held.by_endpoint.get(self)
         if http is None:
-            http = held.by_endpoint[self] = AsyncHttp(self._client if _is_async(self._client) else None)
+            transport = await self._make_transport()
+            client = self._client if _is_async(self._client) else None
+            # while that was awaited, another task may have come first
+            http = held.by_endpoint.setdefault(self, AsyncHttp(client, transport=transport))
         return http
+
+    async def _make_transport(self) -> AsyncTransport | None:
+        if self._transport is None:
+            return None
+        library = current_async_library()
+        if library != "asyncio":
+            raise UsageError(f'http="aiohttp" works on asyncio alone, and this is {library}: leave it out here')
+        return await threads.run(self._transport)
 
     def close(self) -> None:
         """Close the connections that threads used; those of an event loop close with the loop."""
@@ -252,17 +271,20 @@ class _Held:
 
 _held: Final[RunVar[_Held]] = RunVar("agentkit_connections")
 _living: Final[WeakSet[Endpoint]] = WeakSet()
-_shared: Final[WeakValueDictionary[tuple[str, int, Key | None], Endpoint]] = WeakValueDictionary()
+_shared: Final[WeakValueDictionary[tuple[str, int, Key | None, MakeTransport | None], Endpoint]] = WeakValueDictionary()
 _sharing: Final = threading.Lock()
 
 
-def shared_endpoint(base_url: str, dialect: Dialect, api_key: Key | None) -> Endpoint:
-    """The process's endpoint for a base URL and key."""
-    name = (_checked(base_url), id(dialect), api_key)  # the endpoint keeps its dialect alive, and so the id taken
+def shared_endpoint(
+    base_url: str, dialect: Dialect, api_key: Key | None, transport: MakeTransport | None = None
+) -> Endpoint:
+    """The process's endpoint for a base URL, key and kind of connections."""
+    # the endpoint keeps its dialect alive, and so the id taken
+    name = (_checked(base_url), id(dialect), api_key, transport)
     with _sharing:
         endpoint = _shared.get(name)
         if endpoint is None:
-            endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key)
+            endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key, transport=transport)
     return endpoint
 
 
@@ -271,7 +293,8 @@ def _after_fork() -> None:
         endpoint.forget()  # of this module
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 async def _awaited(waiting: Awaitable[str]) -> str:

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
@@ -18,7 +19,7 @@ from agentkit.chat.reader import ReplyReader
 from agentkit.chat.request import Request, encode
 from agentkit.chat.settings import Settings
 from agentkit.clock import clock
-from agentkit.endpoint import Endpoint, Key, shared_endpoint
+from agentkit.endpoint import Endpoint, Key, MakeTransport, shared_endpoint
 from agentkit.errors import EndpointError, UsageError
 from agentkit.flow import Again, Open, Send, Steps, send
 from agentkit.messages import Message, Reply, ToolSpec, user
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
+    from agentkit._http import AsyncTransport
     from agentkit.events import Event
     from agentkit.pacing import Pacing
 
@@ -151,10 +153,13 @@ class ChatModel(Model):
         pacing: How much may go to the endpoint at once and in a minute. It holds for all who share the endpoint, and
             the one that was given last counts.
         http_client: An httpx.Client or httpx.AsyncClient to send with, in place of agentkit's own connections.
+        http: "aiohttp" for aiohttp's connections in async requests on asyncio; it needs the extra `fast`. Sync verbs
+            use agentkit's own all the same, as the local model does, and on trio a request is a UsageError.
         dialect: What the endpoint does differently, where agentkit does not know it by its name or address.
 
     Raises:
-        UsageError: the name has no known prefix and there is no base URL, or the base URL is none.
+        UsageError: the name has no known prefix and there is no base URL, or the base URL is none; `http` is not
+            known, not installed, or given with http_client.
     """
 
     def __init__(
@@ -169,6 +174,7 @@ class ChatModel(Model):
         timeouts: Timeouts | None = None,
         pacing: Pacing | None = None,
         http_client: Any = None,
+        http: Literal["httpx", "aiohttp"] = "httpx",
         dialect: Dialect | None = None,
         stop: StopBaseT | None = None,
         wait: WaitBaseT | None = None,
@@ -178,6 +184,7 @@ class ChatModel(Model):
         self.timeouts = timeouts or Timeouts()
         self.retries = Retries(retries, stop=stop, wait=wait, retry=retry) if isinstance(retries, int) else retries
         self.tools = tools
+        transport = _transport_of(http, http_client)
         if base_url is None and name.partition(":")[0] == "local":
             self.name = "local"
             self.endpoint: Endpoint = _load_extra("local").local_endpoint(name.partition(":")[2] or None)
@@ -193,7 +200,7 @@ class ChatModel(Model):
         if dialect is None:
             dialect = dialect_of(address) if known is DIALECTS["generic"] else known
         if http_client is None:
-            self.endpoint = shared_endpoint(address, dialect, api_key)
+            self.endpoint = shared_endpoint(address, dialect, api_key, transport)
         else:
             self.endpoint = Endpoint(address, dialect, api_key=api_key, http_client=http_client)
         if pacing is not None:
@@ -236,6 +243,26 @@ class ChatModel(Model):
 def _load_extra(name: str) -> Any:
     # the one door through which the parts behind extras come in
     return import_module(f"agentkit.{name}")
+
+
+def _transport_of(http: str, http_client: Any) -> MakeTransport | None:
+    if http == "httpx":
+        return None
+    if http != "aiohttp":
+        raise UsageError(
+            f'http={http!r} is not known: give "httpx", or "aiohttp" after `pip install \'agentkit[fast]\'`'
+        )
+    if http_client is not None:
+        raise UsageError('http="aiohttp" and http_client= exclude each other: leave one of them out')
+    for package in ("httpx_aiohttp", "aiohttp"):
+        if find_spec(package) is None:
+            raise UsageError(f"http=\"aiohttp\" needs {package}: `pip install 'agentkit[fast]'`")
+    return _fast_transport
+
+
+def _fast_transport() -> AsyncTransport:
+    transport: AsyncTransport = _load_extra("_http.fast").FastTransport()
+    return transport
 
 
 def model_of(model: str | Model) -> Model:

@@ -28,8 +28,9 @@ from agentkit.logs import log
 from agentkit.loop import Effect, Finished, Tell, decide
 from agentkit.messages import ToolCall, ToolResult, user
 from agentkit.policy import next_wait
+from agentkit.state import State
 from agentkit.tools import CancelFlag, Context, early_calls
-from agentkit.transcript import Pending
+from agentkit.transcript import Pending, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from agentkit.endpoint import Address
     from agentkit.flow import Again, Send, SupportsFlow
     from agentkit.messages import Content, Reply
-    from agentkit.state import State
+
 
 OnToolError = Literal["tell", "raise"]
 _KEY_NAME: Final = "idempotency-key"
@@ -445,6 +446,10 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """The run ends with an error. One of ours gets the transcript, with all that was done."""
         self.abandon()
+        if isinstance(error, KeyboardInterrupt):
+            # it may have struck while something was recorded; each entry is whole, and the rest is computed from them
+            kept, at = Transcript(self.state.transcript.entries), self.clock.monotonic()
+            self.state = State(self.state.plan, kept, new_run=self.state.run, at=self.clock.now(), began=at)
         for begun in tuple(self.begun.values()):
             if begun.outcome is not None and begun.outcome.raised is None and not begun.flag.is_heeded:
                 self.land(begun.pending, begun.outcome.value)

@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+import pytest
 from anyio.from_thread import start_blocking_portal
 
 from agentkit._http import AsyncHttp, HttpRequest, SyncHttp
+from agentkit._http.fast import FastTransport
 
 SIDES = ("sync", "asyncio", "trio")
+FAST = "fast"
+SIDES_AND_FAST = (*SIDES, FAST)
+"""A session of the side "fast" is one on asyncio, over aiohttp."""
 
 
 @dataclass
@@ -244,6 +249,10 @@ def session(side: str, client: Any = None, **settings: Any) -> Iterator[Session]
             if own:
                 own.close()
         return
+    if side == FAST:
+        if client:
+            pytest.skip("a client of the caller's has no need of aiohttp")
+        side, settings = "asyncio", {"transport": FastTransport(), **settings}
     with start_blocking_portal(side) as portal:
         own = client and client.AsyncClient(trust_env=False, verify=False)
         async_http = AsyncHttp(own, **settings)

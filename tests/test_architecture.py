@@ -28,7 +28,8 @@ LAYERS = (
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
     "_http": (
-        "loading abort allowance body chunks request proxies tls faults wire wire_async answer relay sync asynchronous"
+        "loading abort allowance body chunks request proxies tls faults wire wire_async fast answer relay "
+        "sync asynchronous"
     ).split(),
     "chat": (
         "settings dialects exchange wording faults sse merge "
@@ -47,7 +48,7 @@ NOT_IN_PURE = (
 BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
-EXTRAS = {"calling": {"trio"}, "local": {"xllamacpp"}, "testing": {"pytest"}}
+EXTRAS = {"_http": {"aiohttp", "httpx_aiohttp"}, "calling": {"trio"}, "local": {"xllamacpp"}, "testing": {"pytest"}}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
 DOORS = {"agentkit.model"}  # the one function that loads a part of the package by name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -154,3 +155,46 @@ def test_from_a_thread_at_any_moment(job, moments):
             timer.join()
         check(job, run)
     assert cancelled >= moments // 4
+
+
+class Tracer:
+    """Interrupts at the n-th line that is run of the modules that make up a run."""
+
+    MODULES = ("drive", "run", "streams", "state", "transcript", "loop")
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.files = tuple(f"agentkit/{name}.py" for name in self.MODULES)
+
+    def __call__(self, frame: Any, event: str, arg: Any) -> Any:
+        # not where a connection is held: a tracer, unlike a signal, also strikes where a block is about to be left
+        code = frame.f_code
+        return self.line if code.co_filename.endswith(self.files) and code.co_name != "send" else None
+
+    def line(self, frame: Any, event: str, arg: Any) -> Any:
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self.line
+
+
+@pytest.mark.parametrize("stride", [pytest.param(131, id="some"), pytest.param(5, id="all", marks=pytest.mark.slow)])
+@pytest.mark.timeout(300)
+def test_interrupted_at_each_line(job, stride):
+    at, before = 1, sys.gettrace()
+    while True:
+        tracer = Tracer(at)
+        with job.agent.stream_sync(f"run {at}") as run:
+            try:
+                sys.settrace(tracer)
+                run.finish()
+            except KeyboardInterrupt:
+                assert tracer.left <= 0
+            else:
+                break
+            finally:
+                sys.settrace(before)
+        check(job, run)
+        at += stride
+    assert at > 2000

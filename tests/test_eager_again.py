@@ -15,8 +15,8 @@ from agentkit import Context, tool
 from agentkit.errors import ConnectionFailed, EndpointError
 from agentkit.events import Restarted, Retrying, ToolDropped, ToolFinished, ToolStarted
 from agentkit.testing import FakeEndpoint, call, calls, fixed_clock, say
-from agentkit.testing.script import Item, Pause, Request, Response, cut, stall
-from tests.watching import DONE, SSE, WATCHERS, agent_for, chunk, names, until_begun, watch_sync
+from agentkit.testing.script import cut, stall
+from tests.watching import WATCHERS, agent_for, names, until_begun, watch_sync
 
 watchers = pytest.mark.parametrize("watch", WATCHERS.values(), ids=WATCHERS)
 
@@ -172,53 +172,3 @@ def test_when_nothing_helps_they_are_dropped_at_the_end(watch):
 
 
 # Eight calls that take 100 ms each to stream and 300 ms each to run
-
-
-def slow_calls(count: int, each_s: float) -> Item:
-    """A reply of so many calls, each of which takes that long to come."""
-
-    def respond(_: Request) -> Response:
-        pieces: list[Any] = []
-        for n in range(count):
-            head = {"index": n, "id": f"c{n}", "type": "function", "function": {"name": "work", "arguments": ""}}
-            rest = {"index": n, "function": {"arguments": f'{{"n":{n}}}'}}
-            pieces += [chunk({"tool_calls": [head]}), Pause(each_s), chunk({"tool_calls": [rest]})]
-        return Response(200, SSE, [*pieces, chunk({}, "tool_calls"), DONE], chunked=True)
-
-    return Item("slow_calls", respond)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@watchers
-@pytest.mark.parametrize("first_s", [0.3, 0.9], ids=["equal", "first slow"])
-def test_streaming_and_tools_overlap(watch, kind, first_s):
-    started: list[float] = []
-
-    def work_sync(n: int) -> int:
-        """Work."""
-        started.append(time.monotonic())
-        time.sleep(0.3 if n else first_s)
-        return n
-
-    async def work_async(n: int) -> int:
-        """Work, awaited."""
-        started.append(time.monotonic())
-        await anyio.sleep(0.3 if n else first_s)
-        return n
-
-    work = tool(name="work", read_only=True)(work_sync if kind == "sync" else work_async)
-    # The last call is whole after 0.8 s and runs for 0.3 s; a slow first one begins after 0.1 s and ends before that.
-    ideal_s, tries = 1.1, 3  # other work on the machine may spoil one
-    with FakeEndpoint(["warm", *[slow_calls(8, 0.1), "done"] * tries]) as fake:
-        agent = agent_for(fake, [work])
-        watch(agent, "x")
-        for _ in range(tries):
-            started.clear()
-            began = time.monotonic()
-            seen = watch(agent, "x")
-            took_s = time.monotonic() - began
-            assert [record.result.value for record in seen.result.tool_calls] == list(range(8))
-            if took_s < ideal_s * 1.05 and started[0] - began < 0.15:
-                return
-    pytest.fail(f"it took {took_s:.2f} s, and the first tool began after {started[0] - began:.2f} s")

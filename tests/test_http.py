@@ -16,9 +16,9 @@ import pytest
 
 from agentkit._http import AsyncHttp, HttpRequest, SyncHttp, raw_headers
 from agentkit.errors import ConnectionFailed, ProtocolError, UsageError
-from tests.http_server import SIDES, Limits, Peer, Server, always, answer, chunk, chunked_head, session
+from tests.http_server import SIDES_AND_FAST, Limits, Peer, Server, always, answer, chunk, chunked_head, session
 
-pytestmark = pytest.mark.parametrize("side", SIDES)
+pytestmark = pytest.mark.parametrize("side", SIDES_AND_FAST)
 CLIENTS = pytest.mark.parametrize("client", [None, httpx, httpx2], ids=["own", "httpx", "httpx2"])
 
 

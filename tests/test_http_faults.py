@@ -12,10 +12,21 @@ import pytest
 
 from agentkit._http import HttpRequest, SyncHttp
 from agentkit.errors import ConnectionFailed, ProtocolError, TimedOut, UsageError
-from tests.http_server import SIDES, Limits, Peer, Server, always, answer, chunk, chunked_head, session, unanswered
+from tests.http_server import (
+    SIDES_AND_FAST,
+    Limits,
+    Peer,
+    Server,
+    always,
+    answer,
+    chunk,
+    chunked_head,
+    session,
+    unanswered,
+)
 
 BOTH = [
-    pytest.mark.parametrize("side", SIDES),
+    pytest.mark.parametrize("side", SIDES_AND_FAST),
     pytest.mark.parametrize("client", [None, httpx], ids=["own", "httpx"]),
 ]
 
@@ -164,7 +175,7 @@ def test_a_drip_does_not_outlast_the_whole(side, client, by):
 
 
 @pytest.mark.parametrize("name", sorted(set(DRIPS) - {"body"}))
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", SIDES_AND_FAST)
 def test_no_drip_of_any_kind_outlasts_the_whole(side, name):
     _outlast(name, side, None, Limits(total_s=0.3), {}, "total_s")
 
@@ -183,7 +194,7 @@ def _outlast(name, side, client, limits, options, says):
         assert server.all_hung_up()
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", SIDES_AND_FAST)
 def test_a_dripping_head_does_not_outlast_first_byte_s(side):
     with Server(DRIPS["headers"]) as server, session(side) as http, pytest.raises(TimedOut, match="first_byte_s"):
         http.post(server.url, limits=Limits(first_byte_s=0.3))
@@ -204,7 +215,7 @@ def test_a_deadline_that_has_passed(side, client):
         assert server.requests == []
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", SIDES_AND_FAST)
 def test_a_kept_connection_that_dies_under_the_request_is_not_asked_twice(side):
     """Whether the request was worked on can't be known, so that is the caller's decision."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -75,11 +75,14 @@ def test_scripted(scenario: Scenario, driver: str) -> None:
         assert_each_call_has_one_result(request.messages)
 
 
-@drivers
+@pytest.mark.parametrize(
+    ("driver", "http"),
+    [*((driver, "httpx") for driver in DRIVERS), ("asyncio", "aiohttp"), ("stream on asyncio", "aiohttp")],
+)
 @over_the_wire
-def test_over_the_wire(scenario: Scenario, driver: str) -> None:
+def test_over_the_wire(scenario: Scenario, driver: str, http: Literal["httpx", "aiohttp"]) -> None:
     with FakeEndpoint(scenario.script()) as fake:
-        model = ChatModel("m", base_url=fake.base_url, api_key=fake.api_key)
+        model = ChatModel("m", base_url=fake.base_url, api_key=fake.api_key, http=http)
         ended = outcome(DRIVERS[driver], scenario.build(model), "please", **scenario.run)
         scenario.check(ended)
         assert fake.problems == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from agentkit._http.abort import Aborter
 from agentkit._http.allowance import TimeoutSettings
-from agentkit._http.asynchronous import AsyncHttp, AsyncResponse
+from agentkit._http.asynchronous import AsyncHttp, AsyncResponse, AsyncTransport
 from agentkit._http.body import MAX_BODY_BYTES
 from agentkit._http.loading import is_loaded, load
 from agentkit._http.request import HttpRequest, RawHeaders, parse_url, raw_headers
@@ -19,6 +19,7 @@ __all__ = [
     "Aborter",
     "AsyncHttp",
     "AsyncResponse",
+    "AsyncTransport",
     "HttpRequest",
     "RawHeaders",
     "Response",

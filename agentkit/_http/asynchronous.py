@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import anyio
 
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 
 CLOSING_S = 0.5
 """How long closing may take when the task that closes is being cancelled."""
+
+
+class AsyncTransport(Protocol):
+    """What of httpx.AsyncBaseTransport a request is sent with."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response: ...
+    async def aclose(self) -> None: ...
 
 
 class AsyncResponse:
@@ -245,7 +252,10 @@ class AsyncRelayedResponse(AsyncResponse):
         if response.is_stream_consumed:
             # A hook of the client has read it, and decompressed it.
             self.headers.pop("content-encoding", None)
-        self._raw = aiter(response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw())
+        self._raw = self._read(response)
+
+    def _read(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        return aiter(response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw())
 
     async def __anext__(self) -> bytes:
         try:
@@ -269,13 +279,17 @@ class AsyncRelayedResponse(AsyncResponse):
 class AsyncTransportResponse(AsyncRelayedResponse):
     """An answer through a transport of httpx's kind."""
 
-    _transport: httpx.AsyncBaseTransport
+    _transport: AsyncTransport
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None, route: Route, *args: Any) -> None:
+    def __init__(self, transport: AsyncTransport | None, route: Route, *args: Any) -> None:
         super().__init__(*args)
         if transport is not None:
             self._transport = transport
         self._route = route
+
+    def _read(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        # past the response, which would count its bytes once more
+        return super()._read(response) if response.is_stream_consumed else aiter(_stream(response))
 
     async def _send(self, extensions: dict[str, Any]) -> httpx.Response:
         import httpx
@@ -289,6 +303,10 @@ class AsyncTransportResponse(AsyncRelayedResponse):
                 extensions=extensions,
             )
         )
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    return cast("httpx.AsyncByteStream", response.stream)
 
 
 class AsyncProxiedResponse(AsyncTransportResponse):
@@ -352,7 +370,7 @@ class AsyncHttp:
         self,
         client: httpx.AsyncClient | None = None,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: AsyncTransport | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         if client is not None:

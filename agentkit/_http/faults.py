@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from agentkit.errors import AgentKitError, ConnectionFailed, ProtocolError, UsageError
 
@@ -27,6 +27,9 @@ def translate(error: Exception, host: str, allowance: Allowance, *, answered: bo
     """
     if isinstance(error, AgentKitError):
         return error
+    behind = error if _is_aiohttp(error) else error.__cause__
+    if _is_aiohttp(behind) and (fault := _of_aiohttp(behind, host, answered=answered)):
+        return fault
     names = {cls.__name__ for cls in type(error).__mro__}
     for name, phase in _TIMEOUTS.items():
         if name in names:
@@ -34,9 +37,7 @@ def translate(error: Exception, host: str, allowance: Allowance, *, answered: bo
     if "ConnectError" in names:
         return connect_failed(system_error(error), host)
     if "ProxyError" in names:
-        return ConnectionFailed(
-            f"the proxy before {host} refused ({error}); check HTTPS_PROXY and NO_PROXY", retryable=True
-        )
+        return _proxy_failed(host, error)
     if "LocalProtocolError" in names or "UnsupportedProtocol" in names or "InvalidURL" in names:
         # Without the library's words, which quote the header.
         return UsageError(f"the request to {host} can't be sent as HTTP: check its URL and headers")
@@ -47,6 +48,36 @@ def translate(error: Exception, host: str, allowance: Allowance, *, answered: bo
     if "TransportError" in names or "DecodingError" in names:
         return ConnectionFailed(f"the request to {host} failed ({type(error).__name__})", retryable=True)
     return None
+
+
+def _is_aiohttp(error: BaseException | None) -> TypeGuard[BaseException]:
+    return type(error).__module__.startswith("aiohttp.")
+
+
+def _of_aiohttp(error: BaseException, host: str, *, answered: bool) -> ConnectionFailed | ProtocolError | None:
+    """The error for one of aiohttp's, most of which httpx_aiohttp takes for a connection that came too late."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "ServerTimeoutError" in names or "InvalidURL" in names:
+        return None
+    if "ClientProxyConnectionError" in names or "ClientHttpProxyError" in names:
+        reason = getattr(error, "strerror", None) or f"{getattr(error, 'status', '')} {getattr(error, 'message', '')}"
+        return _proxy_failed(host, reason.strip())
+    if "ClientConnectorError" in names:
+        # what tells a certificate's fault has no os_error, and the other way round
+        return connect_failed(
+            getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error, host
+        )
+    if "ClientResponseError" in names:
+        return garbled(getattr(error, "message", error), host, answered=answered)
+    if "TransferEncodingError" in str(error) and "Not enough data" not in str(error):
+        return garbled(getattr(error.__cause__, "message", error), host, answered=answered)
+    return cut(error, host, answered=answered)
+
+
+def _proxy_failed(host: str, reason: object) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"the proxy before {host} refused ({reason}); check HTTPS_PROXY and NO_PROXY", retryable=True
+    )
 
 
 def connect_failed(error: BaseException, host: str) -> ConnectionFailed:
@@ -86,9 +117,9 @@ def cut(error: BaseException | None, host: str, *, answered: bool) -> Connection
     return ConnectionFailed(f"{host} closed the connection {when}{reason}; ask again", retryable=True)
 
 
-def garbled(error: BaseException, host: str, *, answered: bool) -> ConnectionFailed | ProtocolError:
+def garbled(error: object, host: str, *, answered: bool) -> ConnectionFailed | ProtocolError:
     """What came is not HTTP, or HTTP that ends too early."""
-    text = str(error)
+    text = " ".join(str(error).split())
     if text.startswith(("peer closed", "Server disconnected")):
         return cut(None, host, answered=answered)
     return ProtocolError(f"what {host} sent is not HTTP ({text[:200]}): check base_url", retryable=True)

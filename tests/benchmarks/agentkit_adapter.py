@@ -17,9 +17,10 @@ class Adapter(Base):
     dists = ("agentkit", "httpx", "pydantic")
     venv = "agentkit"
     features = frozenset({"stream", "sync", "schema"})
+    http = "httpx"
 
     def _agent(self, task, tool):
-        model = ChatModel(task.model, base_url=self.base_url, api_key="x")
+        model = ChatModel(task.model, base_url=self.base_url, api_key="x", http=self.http)
         return Agent(model, tools=[tool], instructions=SYSTEM, limits=NO_LIMITS)
 
     def prepare(self, task):
@@ -41,3 +42,12 @@ class Adapter(Base):
 
     def schema(self, fns):
         return [Tool(fn).parameters for fn in fns]
+
+
+class Fast(Adapter):
+    name = "agentkit_fast"
+    dists = (*Adapter.dists, "httpx-aiohttp", "aiohttp")
+    http = "aiohttp"
+
+
+VARIANTS = {variant.name: variant for variant in (Adapter, Fast)}

@@ -190,6 +190,8 @@ def test_breaking_off_ends_pip_and_leaves_nothing(index, cache, request, tmp_pat
     process = start(cache, python)
     with pipe.open() as told:
         assert told.readline() == "started\n"
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("agentkit: fetching")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=50)
         assert told.read() == ""
