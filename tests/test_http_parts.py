@@ -178,6 +178,12 @@ def test_a_body_is_the_same_however_it_is_cut(members, encoding, data):
     assert b"".join(pieces) == whole
 
 
+def test_a_member_whose_start_is_cut_in_two_is_read():
+    first, second = gzip.compress(b"a"), gzip.compress(b"b")
+    body = Body({"content-encoding": "gzip"}, 10, "host")
+    assert [body.take(first + second[:1]), body.take(second[1:])] == [b"a", b"b"]
+
+
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "identity"]))
 def test_any_bytes_are_a_body_or_an_error(wire, encoding):
     body = Body({"content-encoding": encoding}, 1000, "host")

@@ -42,12 +42,13 @@ class Body:
     Only gzip and deflate are decompressed: nothing was asked for but identity, and these two can be stopped at a bound.
     """
 
-    __slots__ = ("_bound", "_host", "_inflater", "_left", "_started")
+    __slots__ = ("_bound", "_held", "_host", "_inflater", "_left", "_started")
 
     def __init__(self, headers: dict[str, str], bound: int, host: str) -> None:
         self._host = host
         self._bound = self._left = bound
         self._started = False
+        self._held = b""
         self._inflater = _inflater(headers.get("content-encoding", ""), host)
 
     def take(self, piece: bytes) -> bytes:
@@ -60,10 +61,7 @@ class Body:
             piece = self._inflate(piece, self._inflater)
         self._left -= len(piece)
         if self._left < 0:
-            raise ProtocolError(
-                f"the answer of {self._host} is longer than {self._bound} bytes, the most that is read; "
-                "raise max_body_bytes if it may be"
-            )
+            raise ProtocolError(f"the answer of {self._host} is longer than {self._bound} bytes, the most that is read")
         return piece
 
     def end(self) -> None:
@@ -73,10 +71,12 @@ class Body:
 
     def _inflate(self, piece: bytes, inflater: Inflater) -> bytes:
         out = bytearray()
+        piece, self._held = self._held + piece, b""
         while piece and len(out) <= self._left:
             if inflater.eof:
                 # What follows the end is another member, or padding that means nothing.
                 if not piece.startswith(b"\x1f\x8b"):
+                    self._held = piece if piece == b"\x1f" else b""  # a member's start, cut in two
                     break
                 inflater = self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
             most = self._left - len(out) + 1
