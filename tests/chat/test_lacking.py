@@ -209,6 +209,11 @@ def refused(text: str) -> Any:
     return status(400, openai(text))
 
 
+def test_a_refusal_of_another_status_is_about_no_feature():
+    error = BadRequestError("Unknown parameter: 'stream_options'", status=413)
+    assert lacking(error, SENT, DIALECTS["generic"]) is None
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_it_goes_out_once_more_and_is_remembered(driver, caplog):
     no = refused("Unrecognized request argument supplied: parallel_tool_calls")
