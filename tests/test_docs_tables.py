@@ -19,6 +19,7 @@ from agentkit.chat.calls import MAX_ARGUMENTS_CHARS, MAX_CALLS, MAX_NAME_CHARS
 from agentkit.chat.dialects import DIALECTS
 from agentkit.chat.faults import MAX_MESSAGE_CHARS
 from agentkit.chat.reader import MAX_FAULT_BYTES, MAX_NESTING
+from agentkit.chat.request import MAX_TOOLS
 from agentkit.chat.sse import MAX_EVENT_BYTES
 from agentkit.circuit import FAILURES, OPEN_S
 from agentkit.local.server import MAX_CONTEXT
@@ -99,6 +100,7 @@ def _defaults() -> dict[str, Any]:
         "bytes that are read of an error's body": MAX_FAULT_BYTES / MIB,
         "characters of an endpoint's words in an error": MAX_MESSAGE_CHARS,
         "JSON inside JSON": MAX_NESTING,
+        "tools that it offers": MAX_TOOLS,
         "tool calls in one reply": MAX_CALLS,
         "characters of one call's name": MAX_NAME_CHARS,
         "characters of one call's arguments": MAX_ARGUMENTS_CHARS,

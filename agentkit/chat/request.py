@@ -29,6 +29,8 @@ STANDARD: Final = frozenset({"role", "content", "name", "tool_calls"})
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
+MAX_TOOLS: Final = 1024
+"""How many tools a request may offer. Endpoints refuse far fewer (OpenAI 128), in their own words."""
 _NO_NUMBER: Final = re.compile("NaN|Infinity")
 _NUMBERS_ONLY: Final = json.JSONDecoder(parse_constant=lambda _: None)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -92,8 +94,13 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
     """The body of a request to the endpoint `source`.
 
     Raises:
-        UsageError: a call in the conversation has no result, or a setting does not go with the dialect.
+        UsageError: a call in the conversation has no result, there are too many tools, or a setting does not go with
+            the dialect.
     """
+    if len(request.tools) > MAX_TOOLS:
+        raise UsageError(
+            f"{len(request.tools)} tools are more than the {MAX_TOOLS} that a request may offer: offer fewer"
+        )
     fields: dict[str, Any] = {"model": model, **request.settings.body(dialect)}
     if dialect.schema_without and is_object(form := fields.get("response_format")):
         fields["response_format"] = _format_without(form, dialect)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentkit import Settings, ToolCall, ToolResult, Transcript
 from agentkit.chat.dialects import DIALECTS, Dialect
-from agentkit.chat.request import Body, Request, encode, wire_arguments, wire_name
+from agentkit.chat.request import MAX_TOOLS, Body, Request, encode, wire_arguments, wire_name
 from agentkit.errors import UsageError
 from agentkit.messages import assistant, developer, system, user
 from agentkit.testing.strict import parse
@@ -50,6 +50,11 @@ def test_which_role_instructions_have(dialect: Dialect, instructions: str, their
 
 def test_instructions_alone() -> None:
     assert sent(instructions="i")["messages"] == [{"role": "system", "content": "i"}]
+
+
+def test_more_tools_than_a_request_may_offer_are_refused() -> None:
+    with pytest.raises(UsageError, match="1025 tools are more than the 1024 that a request may offer"):
+        sent(user("x"), tools=(ADD,) * (MAX_TOOLS + 1))
 
 
 def test_calls_without_a_result_are_not_sent() -> None:
