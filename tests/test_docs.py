@@ -32,6 +32,10 @@ EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 DOCTESTED = [path for path in sorted(ROOT.glob("agentkit/**/*.py")) if ">>> " in path.read_text("utf-8")]
 FRAGMENTS = sorted(path for path in ROOT.glob("changelog.d/*.md") if path.name != "README.md")
 
+# A real model's score hangs on the processor's arithmetic and on the hour that its tools tell: its exit code is for the
+# one who runs it; here so many calls have to be right.
+SCORES = {"ten_questions.py": 7}
+
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*) *$")
 COMMENT = re.compile(r"^ *<!-- (?P<text>.+?) -->$")
 USES_LOCAL_MODEL = re.compile(r"""["']local[:"']""")
@@ -129,6 +133,11 @@ def test_examples_run(path, scripted_endpoint, tmp_path):
     ran = subprocess.run(
         [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
+    if path.name in SCORES:
+        score = re.search(r"(\d+) of 10 calls were right", ran.stdout)
+        assert score is not None, ran.stderr
+        assert int(score[1]) >= SCORES[path.name], ran.stdout
+        return
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()
 
