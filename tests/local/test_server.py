@@ -50,7 +50,7 @@ def test_it_answers_whoever_has_the_key(running):
     reply = ask(running)
     assert reply.status_code == 200, reply.text
     assert reply.json()["model"] == "tiny"
-    assert reply.json()["usage"]["completion_tokens"] == 4
+    assert 1 <= reply.json()["usage"]["completion_tokens"] <= 4  # asked for four; its random weights may end before
     assert ask(running, key="another").status_code == 401
 
 
