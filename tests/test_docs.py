@@ -34,7 +34,7 @@ FRAGMENTS = sorted(path for path in ROOT.glob("changelog.d/*.md") if path.name !
 
 # A real model's score hangs on the processor's arithmetic and on the hour that its tools tell: its exit code is for the
 # one who runs it; here so many calls have to be right.
-SCORES = {"ten_questions.py": 7}
+SCORES = {"ten_questions.py": 8}
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*) *$")
 COMMENT = re.compile(r"^ *<!-- (?P<text>.+?) -->$")

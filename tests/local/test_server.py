@@ -47,10 +47,10 @@ def ask(running: LocalServer, *, key: str | None = None, **fields) -> httpx.Resp
 
 
 def test_it_answers_whoever_has_the_key(running):
-    reply = ask(running)
+    reply = ask(running, ignore_eos=True)  # its random weights may else end it early
     assert reply.status_code == 200, reply.text
     assert reply.json()["model"] == "tiny"
-    assert 1 <= reply.json()["usage"]["completion_tokens"] <= 4  # asked for four; its random weights may end before
+    assert reply.json()["usage"]["completion_tokens"] == 4
     assert ask(running, key="another").status_code == 401
 
 

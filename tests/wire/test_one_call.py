@@ -8,39 +8,11 @@ from itertools import pairwise
 import pytest
 
 from agentkit.chat.reader import ReplyReader
-from agentkit.errors import (
-    AuthenticationError,
-    BadRequestError,
-    ConnectionFailed,
-    ContentFilterError,
-    ContextLengthError,
-    EndpointError,
-    NotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitError,
-    ServerError,
-    TimedOut,
-)
+from agentkit.errors import EndpointError
 from agentkit.events import ReasoningDelta, TextDelta, ToolCallDelta
 from tests.wire import replay
+from tests.wire.verbs import CLASSES
 
-# The most particular first.
-CLASSES = {
-    AuthenticationError: "auth",
-    PermissionDeniedError: "permission",
-    NotFoundError: "not_found",
-    ContextLengthError: "context_length",
-    ContentFilterError: "content_filter",
-    BadRequestError: "bad_request",
-    RateLimitError: "rate_limit",
-    OverloadedError: "overloaded",
-    ServerError: "server",
-    ConnectionFailed: "connection",
-    TimedOut: "timeout",
-    ProtocolError: "protocol",
-}
 NOW = 1_764_000_000.0
 
 # The others are about the line, which is the driver's.
