@@ -18,14 +18,15 @@ from agentkit.errors import AgentKitError, Cancelled, EndpointError
 from agentkit.events import Event, ToolProgress
 from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
-from agentkit.run import Begun, Pulse, Run, Wire
 from agentkit.tools import Context, Invoke, TookTooLong, call_steps, failed, startable
+from agentkit.wire import Pulse, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from agentkit.clock import Clock
     from agentkit.messages import Reply, ToolResult
+    from agentkit.run import Begun, Run
     from agentkit.transcript import Pending
     from agentkit.turns import Turns
 

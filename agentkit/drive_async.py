@@ -15,8 +15,8 @@ from agentkit.calling import Outcome, hopper, threads
 from agentkit.errors import EndpointError
 from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
 from agentkit.loop import CallModel, Finished, RunTools, Tell
-from agentkit.run import Begun, Pulse, Run, Wire
 from agentkit.tools import Context, Invoke, TookTooLong, Tool, call_steps, startable
+from agentkit.wire import Pulse, Wire
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentkit.chat.request import Request
     from agentkit.clock import Clock
     from agentkit.messages import Reply, ToolResult
+    from agentkit.run import Begun, Run
     from agentkit.transcript import Pending
     from agentkit.turns import Turns
 

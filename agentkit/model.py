@@ -24,10 +24,10 @@ from agentkit.errors import EndpointError, UsageError
 from agentkit.flow import Again, Open, Send, Steps, send
 from agentkit.messages import Message, Reply, ToolSpec, user
 from agentkit.policy import Retries, Timeouts
-from agentkit.run import Wire
 from agentkit.streams import ReplyStream, ReplyStreamSync, Stream
 from agentkit.tools import as_tool
 from agentkit.transcript import Transcript
+from agentkit.wire import Wire
 
 if TYPE_CHECKING:
     from tenacity.retry import RetryBaseT

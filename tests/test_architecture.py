@@ -22,7 +22,7 @@ PACKAGE = ROOT / "agentkit"
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
     "_json errors logs messages events transcript calling schema tools output chat policy pacing circuit flow "
-    "state loop clock _http turns endpoint run drive drive_async streams model fallback agent printing "
+    "state loop clock _http turns endpoint wire run drive drive_async streams model fallback agent printing "
     "history guards conversations testing serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
