@@ -3,103 +3,74 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, overload
 
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import TypeForm, TypeVar, Unpack
 
 from agentkit import drive, drive_async
+from agentkit.args import AgentArgs, Kept, OnLength, Overrides, RunArgs, Store, overrides
+from agentkit.budget import RunBudget
+from agentkit.caller import Caller, drained, last_of
 from agentkit.chat.settings import Settings
 from agentkit.clock import clock
+from agentkit.context import Hook
 from agentkit.errors import UsageError
-from agentkit.events import Event, RunFinished
+from agentkit.guards import InputGuard, ToolGuard, input_guards_of, tool_guards_of
+from agentkit.handoffs import Handoff, handoff_tool
+from agentkit.instructions import Instructions, split
 from agentkit.model import Model, model_of
+from agentkit.output import Output
+from agentkit.plan import Persona, Plan, fields_of
 from agentkit.policy import Limits
+from agentkit.result import Result, result_of
 from agentkit.run import OnToolError, Run
-from agentkit.state import Plan, State
-from agentkit.streams import RunStream, RunStreamSync, Stream
-from agentkit.tools import tools_by_name
-from agentkit.transcript import CallRecord, Entry, Transcript
+from agentkit.state import State
+from agentkit.streams import RunStream, RunStreamSync
+from agentkit.tools import Tool, as_tool, tools_by_name
+from agentkit.toolsets import Toolset
+from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
-    from agentkit.chat.exchange import Exchange
-    from agentkit.messages import Content, Usage
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+
+    from agentkit.budget import Budget
+    from agentkit.events import Event
+    from agentkit.history import Compaction, History
+    from agentkit.messages import Content
+    from agentkit.transcript import Pending
 
 Deps = TypeVar("Deps", default=None)
-Past: TypeAlias = Transcript | Sequence[Mapping[str, Any]] | None
+Out = TypeVar("Out", default=str)
 
 
-class RunArgs(TypedDict, total=False):
-    """What a run may be given besides the prompt.
-
-    `transcript`: what it goes on from, a Transcript or a plain list (which is not trusted: see Transcript.load).
-    `deps`: reaches tools through their Context. `settings`, `limits`: in place of the agent's, field by field for
-    settings. `model`: in place of the agent's. `tools`: more of them. `on_event`: called with each event.
-    `resume_stream`: a stream that breaks after something was told of it begins anew, with a Restarted event.
-    """
-
-    transcript: Past
-    deps: Any
-    settings: Settings | Mapping[str, Any] | None
-    limits: Limits | None
-    model: str | Model | None
-    tools: Iterable[object]
-    on_event: Callable[[Event], None] | None
-    resume_stream: bool
-
-
-@dataclass(slots=True)
-class Overrides:
-    """What takes the place of every agent's own model and tools for a while; set by agentkit.testing.override."""
-
-    model: Model | None = None
-    tools: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-overrides: Final[ContextVar[Overrides | None]] = ContextVar("agentkit_overrides", default=None)
-
-
-@dataclass(slots=True)
-class Result:
-    """What came of a run.
-
-    `output` is the answer; `text` the same as text. `transcript` is the whole conversation, to go on from or to dump.
-    `tool_calls` are this run's calls with their results, in order. `usage` sums up this run's replies. `finish_reason`
-    is the last reply's. `exchanges` are the requests and responses as they went over the wire.
-    """
-
-    output: str
-    transcript: Transcript
-    usage: Usage
-    finish_reason: str | None
-    tool_calls: tuple[CallRecord, ...]
-    new_messages: list[dict[str, Any]]
-    exchanges: tuple[Exchange, ...] = field(default=(), repr=False)
-    status: Literal["done"] = "done"
-
-    @property
-    def text(self) -> str:
-        """The answer as text."""
-        return self.output
-
-    def __str__(self) -> str:
-        return self.output
-
-
-class Agent(Generic[Deps]):
+class Agent(Generic[Deps, Out]):
     """A model with tools and instructions. It never changes; `with_` gives a changed copy.
 
     Args:
         model: A model's name, as in "openai:gpt-5-mini" or "local", or a Model.
-        tools: Functions that the model may call.
-        instructions: What the model is told in front of every conversation; several texts become paragraphs.
+        output: What the answer is to be: any type that pydantic knows, functions whose arguments are the answer, or an
+            Output, which says more. `str` is the model's text.
+        tools: Functions that the model may call, and Toolsets.
+        instructions: What the model is told in front of every conversation: texts become paragraphs, functions (of
+            nothing or of the context) are asked once a run. See Instruction.
+        validators: Functions of the output, or of the context and the output, sync or async, that look at it once it
+            has its type. They return it, or what takes its place, or raise Retry with a word to the model.
+        handoffs: Agents that the conversation may be handed to.
+        input_guards: Functions that look at the prompt; see InputGuard.
+        output_guards: Functions that look at the output: they return None, or what takes its place, or raise Refuse.
+        tool_guards: Functions that look at calls before they run; see ToolGuard.
         settings: What its requests are made with; they go over the model's own.
         limits: How far a run may go.
+        budget: What its runs may cost, all together.
+        history: What of a long conversation is sent: functions of its entries, such as KeepTurns and ClearResults.
+        compaction: When a conversation that nears the model's window is summed up, and how.
+        store: Where the conversations are kept that runs name, such as agentkit.conversations.Conversations.
         name: What the agent is called in transcripts.
         on_tool_error: "tell" lets the model hear of a tool's error and go on; "raise" ends the run with ToolFailed.
-        on_length: Whether an answer that was cut off at the token limit is returned or an error.
+        on_length: Whether an answer that was cut off at the token limit is returned or an error; unless it is said,
+            text is returned and any other output an error.
         exchanges: Whether results and errors keep what went over the wire.
         eager: Whether calls of read_only tools may start while the reply that asks for them still streams.
 
@@ -107,108 +78,237 @@ class Agent(Generic[Deps]):
         UsageError: a name, tool, setting or limit that cannot work.
     """
 
+    @overload
+    def __init__(
+        self, model: str | Model, *, output: TypeForm[Out] | Output[Out] = ..., **args: Unpack[AgentArgs]
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         model: str | Model,
         *,
+        output: Callable[..., Awaitable[Out]] | Sequence[Callable[..., Awaitable[Out]]],
+        **args: Unpack[AgentArgs],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        model: str | Model,
+        *,
+        output: Callable[..., Out] | Sequence[Callable[..., Out]],
+        **args: Unpack[AgentArgs],
+    ) -> None: ...
+    def __init__(
+        self,
+        model: str | Model,
+        *,
+        output: Any = str,
         tools: Iterable[object] = (),
-        instructions: str | Sequence[str] = "",
+        instructions: Instructions = "",
+        validators: Iterable[Callable[..., Any]] = (),
+        handoffs: Iterable[Agent[Any, Any] | Handoff] = (),
+        input_guards: Iterable[InputGuard | Callable[..., Any]] = (),
+        output_guards: Iterable[Callable[..., Any]] = (),
+        tool_guards: Iterable[ToolGuard | Callable[..., Any]] = (),
         settings: Settings | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        budget: Budget | None = None,
+        history: History | Sequence[History] = (),
+        compaction: Compaction | None = None,
+        store: Store | None = None,
         name: str | None = None,
         on_tool_error: OnToolError = "tell",
-        on_length: Literal["return", "error"] = "return",
+        on_length: OnLength | None = None,
         exchanges: bool = True,
         eager: bool = True,
     ) -> None:
         _one_of("on_tool_error", on_tool_error, ("tell", "raise"))
-        _one_of("on_length", on_length, ("return", "error"))
+        _one_of("on_length", on_length or "return", ("return", "error"))
+        tools = _as_tools(tools)
+        validators, handoffs = tuple(validators), tuple(handoffs)
+        input_guards, output_guards, tool_guards = tuple(input_guards), tuple(output_guards), tuple(tool_guards)
+        self._args: dict[str, Any] = {**locals()}
+        del self._args["self"]
         self.model = model_of(model)
-        self.tools = tools_by_name(tools)
-        self.instructions = instructions if isinstance(instructions, str) else "\n\n".join(instructions)
+        self.output = Output.of(output)
+        self.name = name
         self.settings = Settings.of(settings)
         self.limits = limits or Limits()
-        self.name = name
+        self.budget = budget
+        self.store = store
         self.on_tool_error: OnToolError = on_tool_error
-        self.on_length: Literal["return", "error"] = on_length
         self.exchanges = exchanges
         self.eager = eager
-        _check_choice(self.settings, self.tools)
+        self._handoffs = [item if isinstance(item, Handoff) else Handoff(item) for item in handoffs]
+        self.persona = self._as_persona(tools, instructions)
+        self.plan = Plan(
+            **fields_of(self.persona),
+            limits=self.limits,
+            on_length=on_length or ("return" if self.output is None else "error"),
+            output=self.output,
+            validators=tuple([Hook(each, "validator", takes=1) for each in validators]),
+            input_guards=input_guards_of(input_guards),
+            output_guards=tuple([Hook(each, "output guard", takes=1) for each in output_guards]),
+            tool_guards=tool_guards_of(tool_guards),
+            history=(history,) if callable(history) else tuple(history),
+            compaction=compaction,
+        )
 
-    def with_(self, **changes: Any) -> Agent[Deps]:
+    def _as_persona(self, items: Iterable[object], instructions: Instructions) -> Persona:
+        tools, groups = _tools_and_groups(items)
+        given = [handoff for handoff in self._handoffs if not handoff.is_later]
+        tools = tools_by_name([*tools.values(), *(handoff_tool(handoff) for handoff in given)])
+        if self._handoffs and not self.name:
+            raise UsageError("an agent that hands over needs a name=, so that the transcript can tell who spoke")
+        if self.output is not None and (taken := [spec.name for spec in self.output.specs if spec.name in tools]):
+            raise UsageError(f"the tool {taken[0]!r} has the name of the output: rename one of them")
+        _check_choice(self.settings, tools, groups, self.output)
+        _check_contexts(tools.values())
+        text, asked = split(instructions)
+        return Persona(tools, self.name, text, self.settings, asked, groups, self.model)
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The tools that are known without a run, by their names."""
+        return self.persona.tools
+
+    @property
+    def instructions(self) -> str:
+        """The instructions that are fixed."""
+        return self.persona.instructions
+
+    def with_(self, **changes: Any) -> Agent[Deps, Any]:
         """A copy with some arguments changed; they are those of Agent."""
-        kept: dict[str, Any] = {name: getattr(self, name) for name in _ARGUMENTS}
-        if unknown := changes.keys() - kept.keys():
-            raise UsageError(f"Agent has no argument {', '.join(sorted(unknown))}; it has {', '.join(kept)}")
-        kept["tools"] = self.tools.values()
-        return Agent(**{**kept, **changes})
+        if unknown := changes.keys() - self._args.keys():
+            raise UsageError(f"Agent has no argument {', '.join(sorted(unknown))}; it has {', '.join(self._args)}")
+        return Agent(**{**self._args, **changes})
 
-    def run_sync(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> Result:
+    def as_tool(self, name: str | None = None, description: str | None = None, **options: Any) -> Tool:
+        """This agent as a tool of another one: its run is part of the caller's.
+
+        The model gives it a prompt and gets its answer. The caller's deps, limits, budget, approvals and cancelling
+        hold for it, its usage counts as the caller's, its events come as Nested, and its transcript is part of the
+        call's state: where it waits for a decision, so does the caller's run. `options` are those of `tool`.
+        """
+
+        def ask(prompt: str) -> Any:
+            return self.run_sync(prompt).output
+
+        label = name or self.name
+        if label is None:
+            raise UsageError("an agent without a name needs as_tool(name=…)")
+        told = description or f"Ask {label}, an agent. It knows nothing of this conversation: say all that it needs."
+        made = Tool(ask, name=label, description=told, **options)
+        made.delegate = self._part
+        return made
+
+    def run_sync(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> Result[Out]:
         """Run to the end, in the caller's thread: also where an event loop is running.
 
         Without a prompt it goes on from where the transcript stands.
 
         Raises:
             UsageError: what was given cannot work.
-            EndpointError, ModelError, ToolFailed, LimitReached: what ended the run; `transcript` has what was done.
+            EndpointError, ModelError, ToolFailed, Blocked, LimitReached: what ended the run; `transcript` has what was
+                done.
         """
-        run, past = self._begin(prompt, args)
-        drive.last_of(drive.drive(run, deque()))
-        return _result(run, past)
+        with self._kept(args) as kept:
+            run, past = self._begin(prompt, args, kept)
+            last_of(drive.drive(run, deque()))
+            return result_of(run, past)
 
-    async def run(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> Result:
+    async def run(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> Result[Out]:
         """The same, awaited, on asyncio or trio."""
-        run, past = self._begin(prompt, args)
-        await drive_async.drive(run)
-        return _result(run, past)
+        async with self._kept(args) as kept:
+            run, past = self._begin(prompt, args, kept)
+            await drive_async.drive(run)
+            return result_of(run, past)
 
-    def stream_sync(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStreamSync[Result]:
+    def stream_sync(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStreamSync[Result[Out]]:
         """Run and watch: `with agent.stream_sync(…) as run: for event in run`; then `run.result`.
 
         Leaving the block cancels what is not done. Raises, from the loop over the events, what `run_sync` raises.
         """
-        run, past = self._begin(prompt, args, stream=True)
         outbox: deque[Event] = deque()
-        run.emit = _both(outbox.append, run.emit)
-        caller = drive.Caller()
+        caller = Caller()
 
-        def work() -> Generator[Event, None, Result]:
-            yield from drive.drive(run, outbox, caller)
-            result = _result(run, past)
-            yield from drive.drained(outbox)
-            return result
+        def begin(kept: Kept | None) -> tuple[Run, int]:
+            run, past = self._begin(prompt, args, kept, stream=True)
+            run.emit = _both(outbox.append, run.emit)
+            stream.begin(run)
+            return run, past
 
-        return RunStreamSync(run, work(), caller)
+        def work() -> Generator[Event, None, Result[Out]]:
+            with keeping as kept:
+                run, past = begun or begin(kept)
+                yield from drive.drive(run, outbox, caller)
+                result = result_of(run, past)
+                yield from drained(outbox)
+                return result
 
-    def stream(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStream[Result]:
+        stream = RunStreamSync(work(), caller)
+        keeping = self._kept(args)
+        begun = begin(None) if args.get("conversation") is None else None
+        return stream
+
+    def stream(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStream[Result[Out]]:
         """The same, async: `async with agent.stream(…) as run: async for event in run`, on asyncio or trio."""
-        run, past = self._begin(prompt, args, stream=True)
 
-        async def work(stream: Stream[Result]) -> Result:
+        def begin(stream: RunStream[Result[Out]], kept: Kept | None) -> tuple[Run, int]:
+            run, past = self._begin(prompt, args, kept, stream=True)
             run.emit = _both(stream.tell, run.emit)
-            await drive_async.drive(run, stream.pace)
-            return _result(run, past)
+            stream.begin(run)
+            return run, past
 
-        return RunStream(run, work)
+        async def work(stream: RunStream[Result[Out]]) -> Result[Out]:
+            async with keeping as kept:
+                run, past = begun or begin(stream, kept)
+                await drive_async.drive(run, stream.pace)
+                return result_of(run, past)
 
-    def _begin(self, prompt: Content | None, args: RunArgs, *, stream: bool = False) -> tuple[Run, int]:
+        stream = RunStream(work)
+        keeping = self._kept(args)
+        begun = begin(stream, None) if args.get("conversation") is None else None
+        return stream
+
+    def _kept(self, args: RunArgs) -> Kept | nullcontext[None]:
+        """The conversation that a run goes on with, to be entered; or nothing."""
+        conversation = args.get("conversation")
+        if conversation is None:
+            return nullcontext()
+        if args.get("transcript") is not None:
+            raise UsageError("conversation= and transcript= exclude each other: leave one of them out")
+        if not isinstance(conversation, str):
+            return conversation
+        if self.store is None:
+            raise UsageError(f"conversation={conversation!r} needs a store: Agent(store=Conversations(…))")
+        return self.store.open(conversation, busy=args.get("busy", "wait"))
+
+    def _begin(
+        self, prompt: Content | None, args: RunArgs, kept: Kept | None, *, stream: bool = False
+    ) -> tuple[Run, int]:
         if unknown := args.keys() - RunArgs.__annotations__.keys():
             raise UsageError(
                 f"a run has no argument {', '.join(sorted(unknown))}; it has {', '.join(RunArgs.__annotations__)}"
             )
         override = overrides.get() or Overrides()
-        tools = {**self.tools, **tools_by_name(args.get("tools", ())), **override.tools}
-        settings = self.settings.merged(Settings.of(args.get("settings")))
-        _check_choice(settings, tools)
-        plan = Plan(tools, self.name, self.instructions, settings, args.get("limits") or self.limits, self.on_length)
-        given = args.get("model")
-        past = args.get("transcript")
+        plan = self._planned(args, override)
+        past = args.get("transcript") if kept is None else kept.transcript
         transcript = past if isinstance(past, Transcript) else Transcript.load(past or [])
         time = clock.get()
-        state = State(plan, transcript, prompt, new_run=time.new_id(), at=time.now(), began=time.monotonic())
+        state = State(
+            plan,
+            transcript,
+            prompt,
+            new_run=time.new_id(),
+            at=time.now(),
+            began=time.monotonic(),
+            decisions=args.get("decisions"),
+        )
+        given = args.get("model")
         run = Run(
             state,
-            override.model or (self.model if given is None else model_of(given)),
+            override.model or (None if given is None else model_of(given)),
             time,
             args.get("deps"),
             args.get("on_event"),
@@ -217,46 +317,126 @@ class Agent(Generic[Deps]):
             stream=stream,
             eager=self.eager,
             resume_stream=args.get("resume_stream", False),
+            budgets=self._budgets(state, (args.get("budget"), self.budget)),
         )
+        if kept is not None:
+            run.journal = kept.record
+            state.transcript.offset = kept.offset
+            state.transcript.keep(since=transcript)
         return run, len(transcript)
 
+    def _budgets(self, state: State, shared: Iterable[Budget | None]) -> tuple[Budget, ...]:
+        budgets = [budget for budget in shared if budget is not None]
+        if (usd := state.plan.limits.cost_usd) is not None:
+            budgets.append(RunBudget.of(usd, [entry for entry in state.transcript if entry.run == state.run]))
+        return tuple(dict.fromkeys(budgets))
+
+    def _planned(self, args: RunArgs, override: Overrides) -> Plan:
+        """What holds for a run with these arguments."""
+        family = self._family()
+        if not args and override.is_nothing and len(family) <= 1 and not self._handoffs:
+            return self.plan
+        approve = args.get("approve")
+        settings = Settings.of(args.get("settings"))
+        more, groups = _tools_and_groups(args.get("tools", ()))
+        tools = {**family[self.name].tools, **more, **override.tools}
+        groups = (*self.persona.groups, *groups)
+        own = self.settings.merged(settings)
+        _check_choice(own, tools, groups, self.output)
+        others = {
+            name: replace(persona, settings=persona.settings.merged(settings))
+            for name, persona in family.items()
+            if name is not None
+        }
+        plan = replace(
+            self.plan,
+            tools=tools,
+            groups=groups,
+            settings=own,
+            limits=args.get("limits") or self.limits,
+            approve=None if approve is None else Hook(approve, "approve", takes=1),
+        )
+        if self._handoffs:
+            plan.personas = {**others, str(self.name): plan}
+        return plan
+
+    def _family(self) -> dict[str | None, Persona]:
+        """This agent and all that it may hand over to, and those in turn, by their names. Raises UsageError."""
+        family: dict[str | None, Persona] = {self.name: self.persona}
+        agents: dict[str | None, Agent[Any, Any]] = {self.name: self}
+        waiting = deque([self])
+        while waiting:
+            agent = waiting.popleft()
+            later: list[Tool] = []
+            for handoff in agent._handoffs:  # noqa: SLF001  # it is of this class
+                other = handoff.agent
+                known = agents.setdefault(other.name, other)
+                if known is not other:
+                    raise UsageError(f"two agents of different kinds are named {other.name!r}: rename one")
+                if handoff.is_later:
+                    later.append(handoff_tool(handoff))
+                if other.name not in family:
+                    family[other.name] = other.persona
+                    waiting.append(other)
+            if later:
+                persona = family[agent.name]
+                family[agent.name] = replace(persona, tools=tools_by_name([*persona.tools.values(), *later]))
+        return family
+
+    def _part(self, run: Run, pending: Pending, arguments: Mapping[str, Any]) -> Run:
+        """The run of this agent that does a call of another run."""
+        past = run.state.transcript.record(pending).transcript or Transcript()
+        override = overrides.get() or Overrides()
+        plan = replace(self._planned({}, override), approve=run.state.plan.approve)
+        state = State(
+            plan,
+            past,
+            None if len(past) else arguments["prompt"],
+            new_run=pending.key,
+            at=run.clock.now(),
+            began=run.clock.monotonic(),
+        )
+        if run.is_kept:
+            state.transcript.keep(since=past)
+        return Run(
+            state,
+            override.model,
+            run.clock,
+            run.deps,
+            None,
+            self.on_tool_error,
+            run.exchanges,
+            stream=run.stream,
+            eager=self.eager,
+            resume_stream=run.resume_stream,
+            budgets=self._budgets(state, (*run.budgets, self.budget)),
+            part=(run, pending),
+        )
+
     def __repr__(self) -> str:
+        name = f"{self.name!r}, " if self.name else ""
         tools = f", tools={list(self.tools)}" if self.tools else ""
-        return f"Agent({self.model!r}{tools})"
+        output = f", output={self.output!r}" if self.output else ""
+        return f"Agent({name}{self.model!r}{tools}{output})"
 
 
-_ARGUMENTS: Final = (
-    "model",
-    "tools",
-    "instructions",
-    "settings",
-    "limits",
-    "name",
-    "on_tool_error",
-    "on_length",
-    "exchanges",
-    "eager",
-)
+def _as_tools(items: Iterable[object]) -> list[Tool | Toolset]:
+    listed = [items] if isinstance(items, Toolset) else items
+    return [item if isinstance(item, Toolset) else as_tool(item) for item in listed]
 
 
-def _result(run: Run, past: int) -> Result:
-    transcript = run.state.transcript
-    new = list(transcript)[past:]
-    last = transcript.last
-    text = "" if last is None else last.message.text
-    transcript.spliced.clear()  # it is as large as all messages, and the next run goes on in a copy
-    result = Result(
-        text,
-        transcript,
-        run.state.tally.usage,
-        None if last is None else last.finish_reason,
-        tuple([record for entry in transcript if entry.run == run.state.run for record in entry.calls]),
-        _messages(new),
-        tuple(run.exchanges or ()),
-    )
-    if run.emit is not None:
-        run.emit(RunFinished(result, run.state.tally.steps))
-    return result
+def _tools_and_groups(items: Iterable[object]) -> tuple[dict[str, Tool], tuple[Toolset, ...]]:
+    """The tools that are known without a run, and the toolsets that have to be asked."""
+    tools: list[Tool] = []
+    groups: list[Toolset] = []
+    for item in _as_tools(items):
+        if not isinstance(item, Toolset):
+            tools.append(item)
+        elif item.static is not None:
+            tools += item.static
+        else:
+            groups.append(item)
+    return tools_by_name([made for made in tools if made.enabled is not False]), tuple(groups)
 
 
 def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None) -> Callable[[Event], None]:
@@ -270,20 +450,40 @@ def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None
     return tell
 
 
-def _messages(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    return Transcript(entries).messages
-
-
-def _one_of(name: str, value: object, known: Sequence[str]) -> None:
+def _one_of(name: str, value: object, known: Sequence[object]) -> None:
     if value not in known:
         raise UsageError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
 
 
-def _check_choice(settings: Settings, tools: Mapping[str, Any]) -> None:
+def _check_choice(
+    settings: Settings, tools: Mapping[str, Any], groups: Sequence[Toolset], output: Output[Any] | None
+) -> None:
     forced = settings.forced
-    if forced is not None and (not tools or (forced and forced not in tools)):
+    names = [*tools, *(spec.name for spec in output.specs)] if output is not None else [*tools]
+    if forced is not None and not groups and (not names or (forced and forced not in names)):
         raise UsageError(
-            f"tool_choice={settings.tool_choice!r} forces a call, but the tools are: {', '.join(tools) or 'none'}"
+            f"tool_choice={settings.tool_choice!r} forces a call, but the tools are: {', '.join(names) or 'none'}"
         )
     if (settings.n or 1) > 1:
         raise UsageError("n > 1 gives several answers, and an agent goes on from one: ask a ChatModel for them")
+
+
+def _wanted(made: Tool) -> Any:
+    """The type of deps that a tool's Context has, None if it does not say."""
+    wanted = getattr(made.schema.context_type, "__args__", (None,))[0]
+    return None if wanted in (Any, None, type(None)) or isinstance(wanted, TypeVar) else wanted
+
+
+def _check_contexts(tools: Iterable[Tool]) -> None:
+    """Raise UsageError if two tools cannot have the same deps."""
+    first: tuple[str, type] | None = None
+    for made in tools:
+        wanted = _wanted(made)
+        if not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
+            continue
+        if first is not None and not issubclass(wanted, first[1]) and not issubclass(first[1], wanted):
+            raise UsageError(
+                f"the tools {first[0]} and {made.name} want different deps: Context[{first[1].__name__}] and "
+                f"Context[{wanted.__name__}]; a run has one value for both"
+            )
+        first = first or (made.name, wanted)

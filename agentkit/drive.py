@@ -8,115 +8,31 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event as Signal
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
-from agentkit._http import Aborter, HttpRequest
-from agentkit.calling import HEED_S, LoopThread, Outcome, outcome_of, report, threads, unfold
-from agentkit.errors import AgentKitError, Cancelled, EndpointError
-from agentkit.events import Event, ToolProgress
+from agentkit._http import HttpRequest
+from agentkit.caller import Caller, Errand, drained, last_of, perform
+from agentkit.calling import HEED_S, Outcome, outcome_of, report, threads, unfold
+from agentkit.consult import Answered, Query
+from agentkit.context import Context, Invoke, TookTooLong
+from agentkit.errors import AgentKitError, Cancelled, ContextLengthError, EndpointError
 from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
-from agentkit.loop import CallModel, Finished, RunTools, Tell
-from agentkit.tools import Context, Invoke, TookTooLong, call_steps, failed, startable
+from agentkit.logs import log
+from agentkit.loop import CallModel, Consult, Finished, RunTools, Tell
+from agentkit.run import Begun, Gate, Run
+from agentkit.toolcalls import Delegate, call_steps, failed, startable
 from agentkit.wire import Pulse, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from agentkit.clock import Clock
+    from agentkit.chat.request import Request
+    from agentkit.events import Event
     from agentkit.messages import Reply, ToolResult
-    from agentkit.run import Begun, Run
+    from agentkit.toolcalls import CallEffect
     from agentkit.transcript import Pending
     from agentkit.turns import Turns
-
-R = TypeVar("R")
-
-
-def perform(
-    steps: Generator[Any, Any, R], handle: Callable[[Any], Generator[Event, None, Any]]
-) -> Generator[Event, None, R]:
-    """Run a generator of effects to its end. An error of the handler goes into the generator, which decides."""
-    try:
-        effect = next(steps)
-        while True:
-            try:
-                outcome = yield from handle(effect)
-            except Exception as error:
-                effect = steps.throw(error)
-            else:
-                effect = steps.send(outcome)
-    except StopIteration as stop:
-        result: R = stop.value
-        return result
-    finally:
-        steps.close()
-
-
-def last_of(events: Generator[Event, None, R], told: Callable[[Event], None] | None = None) -> R:
-    """Go through to the end, for what is returned there."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
-        if told is not None:
-            told(event)
-
-
-class Caller:
-    """Who waits: the caller's thread, with what it takes to wake it from another one."""
-
-    def __init__(self) -> None:
-        self.loop = LoopThread()
-        self.aborter = Aborter()
-        self.told: SimpleQueue[ToolProgress | Begun | None] = SimpleQueue()
-        self.run: Run | None = None
-        self._cancelled: Signal | None = None
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Wake the caller's thread, wherever it waits, with Cancelled. From any thread."""
-        self.is_cancelled = True
-        if self.run is not None:
-            self.run.cancel()
-        self.aborter.abort()
-        self.loop.interrupt()
-        self.told.put(None)
-        if self._cancelled is not None:
-            self._cancelled.set()
-
-    def check(self) -> None:
-        """Raise Cancelled if that was called."""
-        if self.is_cancelled:
-            raise Cancelled("the run was cancelled by its caller")
-
-    def serve(self, run: Run) -> None:
-        """Wait for this run."""
-        self.run = run
-        if self.is_cancelled:
-            run.cancel()
-
-    def signal(self) -> Signal:
-        """What `wait_until` waits for; `cancel` sets it."""
-        self._cancelled = Signal()
-        return self._cancelled
-
-    def wait_until(self, signal: Signal, clock: Clock, seconds: float | None) -> None:
-        """Wait until the signal is set, or for so long. Raises Cancelled."""
-        if seconds is None:
-            signal.wait()
-        else:
-            clock.wait_sync(seconds, signal)
-        signal.clear()
-        self.check()
-
-    def wait(self, wire: Wire, seconds: float) -> None:
-        """Let time pass. Raises Cancelled."""
-        self._cancelled = Signal()
-        if self.is_cancelled or wire.clock.wait_sync(seconds, self._cancelled):
-            raise Cancelled("the run was cancelled while it waited to try again")
 
 
 class Sender:
@@ -206,30 +122,32 @@ class Sender:
             wire.end(effect, exchange, address.key)
 
 
-def drained(outbox: deque[Event]) -> Generator[Event, None, None]:
-    """Yield what waits to be told."""
-    while outbox:
-        yield outbox.popleft()
-
-
 def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Generator[Event, None, None]:
     """Do what a run's state asks for until it is finished; yields what `run.emit` has put into `outbox`."""
     driver = _Driver(run, outbox, caller or Caller())
     driver.caller.serve(run)
     try:
+        run.tell_landed(run.state.decided)
+        run.save()
         while not isinstance(step := run.next(), Finished):
             match step:
                 case RunTools(calls):
                     yield from driver.run_tools(calls)
-                case CallModel(request):
-                    yield from driver.call_model(request)
+                case CallModel(request, guarded):
+                    yield from driver.call_guarded(request) if guarded else driver.call_model(request)
+                case Consult():
+                    yield from driver.consult(step)
                 case Tell():
                     run.tell(step)
+                case _:
+                    assert_never(step)
+            run.save()
             yield from drained(outbox)
         driver.leave(0.0)
     except BaseException as error:
         run.fail(error)
         driver.leave(HEED_S)
+        driver.save_last()
         if isinstance(error, AgentKitError):
             yield from drained(outbox)
         raise
@@ -242,21 +160,79 @@ def drive(run: Run, outbox: deque[Event], caller: Caller | None = None) -> Gener
 class _Driver:
     def __init__(self, run: Run, outbox: deque[Event], caller: Caller) -> None:
         self.run = run
-        self.tools = run.state.plan.tools
         self.outbox = outbox
         self.caller = caller
         self.sender = Sender(run.wire(), caller, outbox)
         self.threaded: list[Begun] = []
-        if run.stream and run.eager and any(made.read_only for made in self.tools.values()):
+        if run.starts_early:
             self.sender.on_read = self.start_early
 
-    def call_model(self, request: Any) -> Generator[Event, None, None]:
-        wire = self.sender.wire
+    def call_model(self, request: Request) -> Generator[Event, None, None]:
+        try:
+            reply = yield from self.reply(request, self.sender)
+        except ContextLengthError:
+            if not self.run.state.overflow():
+                raise
+        else:
+            self.run.land_reply(reply, self.sender.wire)
+
+    def reply(self, request: Request, sender: Sender) -> Generator[Event, None, Reply]:
+        wire = sender.wire
         wire.step = self.run.state.tally.steps + 1
         request.stream = self.run.stream
-        reply = yield from perform(self.run.model.flow(request), self.sender)
+        reply = yield from perform(self.run.asked().flow(request), sender)
         wire.tell_whole(reply)
-        self.run.land_reply(reply)
+        return reply
+
+    def call_guarded(self, request: Request) -> Generator[Event, None, None]:
+        """Ask the model while the guards look at the prompt. Nothing is told before they are through."""
+        run, wire = self.run, self.sender.wire
+        guards, emit = run.guards(), wire.emit
+        gate = Gate(emit, len(guards))
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+        def hear(*, wait: bool) -> None:
+            while gate.left and (wait or not outcomes.empty()):
+                gate.passed(outcomes.get().get())
+
+        def tell(event: Event) -> None:
+            hear(wait=False)
+            gate.tell(event)
+
+        with self.caller.another() as inner:
+            for steps in guards:
+                threads.submit(partial(self.guard, steps, inner, outcomes))
+            wire.emit = None if emit is None else tell
+            try:
+                reply = yield from self.reply(request, Sender(wire, inner, self.outbox))
+            except Cancelled:  # a guard has refused, or has another prompt: that is heard first
+                self.caller.check()
+                reply = None
+            finally:
+                wire.emit = emit
+            hear(wait=True)
+        if run.guarded(gate.changes) and reply is not None:
+            yield from drained(self.outbox)
+            run.land_reply(reply, wire)
+
+    def guard(self, steps: Generator[Invoke, Any, Any], inner: Caller, outcomes: SimpleQueue[Outcome]) -> None:
+        """What a guard says, in a thread of its own; the request is broken off if it is not what was to be asked."""
+        outcome = outcome_of(lambda: last_of(perform(steps, partial(self.invoke, outbox=deque()))))
+        outcomes.put(outcome)
+        if outcome.raised is not None or outcome.value is not None:
+            inner.cancel()
+
+    def consult(self, effect: Consult) -> Generator[Event, None, None]:
+        """Ask functions of the user's."""
+        yield from perform(self.run.consult(effect), partial(self.invoke, outbox=self.outbox))
+        self.caller.check()
+
+    def query(self, query: Query) -> Generator[Event, None, Answered]:
+        """What a model says beside the conversation."""
+        wire = self.run.wire_beside()
+        sender = Sender(wire, self.caller, deque())
+        reply = yield from perform((query.model or self.run.asked()).flow(query.request), sender)
+        return Answered(reply, wire.model, wire.step_cost)
 
     def start_early(self, effect: Send) -> None:
         while self.run.early and not self.caller.told.empty():
@@ -268,15 +244,20 @@ class _Driver:
         begun, context = self.run.begin(pending, self.caller.told.put, early=early)
 
         def work() -> None:
-            begun.outcome = outcome_of(partial(self.call, pending, context))
+            begun.outcome = outcome_of(partial(self.call, begun, context))
             self.caller.told.put(begun)
 
+        self.run.save()
         threads.submit(work)
         self.threaded.append(begun)
 
-    def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
+    def call(self, begun: Begun, context: Context[Any]) -> ToolResult | None:
         """A call's result, waited for in this thread."""
-        return last_of(perform(call_steps(self.tools, pending, context), partial(self.invoke, outbox=deque())))
+        handle = partial(self.invoke, outbox=deque(), begun=begun)
+        return last_of(perform(self.steps(begun.pending, context), handle))
+
+    def steps(self, pending: Pending, context: Context[Any]) -> Generator[CallEffect, Any, ToolResult | None]:
+        return call_steps(self.run.state.tools, pending, context, self.run.state.plan.tool_guards)
 
     def run_tools(self, calls: tuple[Pending, ...]) -> Generator[Event, None, None]:
         """Run calls, those together that may; each result lands when it is there."""
@@ -286,7 +267,7 @@ class _Driver:
             if begun.outcome is not None:  # it was done before its reply was whole
                 run.land(begun.pending, begun.outcome.get())
         while (waiting and run.failure is None) or run.begun:
-            batch = startable(waiting, run.begun, self.tools) if run.failure is None else []
+            batch = startable(waiting, run.begun, run.state.tools) if run.failure is None else []
             for pending in batch:
                 waiting.remove(pending)
             if len(batch) == 1 and not run.begun and not self.needs_thread(batch[0]):
@@ -309,13 +290,16 @@ class _Driver:
         """The run's time is over: no call is waited for any more."""
         for begun in tuple(self.run.begun.values()):
             begun.drop()
-            if (made := self.tools.get(begun.pending.call.name)) is not None:
+            if (made := self.run.state.tools.get(begun.pending.call.name)) is not None:
                 error = TookTooLong("it was not done when the run's time was over")
                 self.run.land(begun.pending, failed(made, error))
 
-    def hear(self, item: ToolProgress | Begun | None) -> None:
+    def hear(self, item: Event | Begun | Errand | None) -> None:
         """Take in what a thread has told."""
-        if isinstance(item, ToolProgress):
+        if isinstance(item, Errand):
+            item.give(self.run.delegate(item.effect, self.caller.told.put))
+            return
+        if item is not None and not isinstance(item, Begun):
             if self.run.emit is not None:
                 self.run.emit(item)
             return
@@ -323,6 +307,14 @@ class _Driver:
             self.caller.check()  # it may also have heeded its own timeout
         if item is not None and item.pending in self.run.begun:
             self.run.land(item.pending, cast("Outcome", item.outcome).get())
+            self.run.save()
+
+    def save_last(self) -> None:
+        """Write down what there is when the run fails; what the journal raises then is not what it failed of."""
+        try:
+            self.run.save()
+        except Exception as error:
+            log.warning("the end of a failed run could not be written down: %s", error)
 
     def leave(self, wait_s: float) -> None:
         """Give what still runs in threads a moment to heed that it is cancelled; report what does not."""
@@ -339,22 +331,56 @@ class _Driver:
     def run_here(self, pending: Pending) -> Generator[Event, None, None]:
         """Run a call in the caller's thread."""
         begun, context = self.run.begin(pending, self.run.relay)
+        self.run.save()
         yield from drained(self.outbox)
-        invoke = partial(self.invoke, outbox=self.outbox)
-        result = yield from perform(call_steps(self.tools, pending, context), invoke)
+        handle = partial(self.invoke, outbox=self.outbox, begun=begun, here=True)
+        result = yield from perform(self.steps(pending, context), handle)
         self.run.check_relayed()
         if begun.flag.is_heeded:
             self.caller.check()
         self.run.land(pending, result)
+        self.run.save()
 
     def needs_thread(self, pending: Pending) -> bool:
-        made = self.tools.get(pending.call.name)
+        made = self.run.state.tools.get(pending.call.name)
         return made is not None and made.needs_thread
 
-    def invoke(self, invoke: Invoke, *, outbox: deque[Event]) -> Generator[Event, None, Any]:
-        """What a tool's function gives. In the caller's thread, what it tells on the way is yielded from `outbox`."""
+    def delegate(
+        self, effect: Delegate, begun: Begun, context: Context[Any], outbox: deque[Event], *, here: bool
+    ) -> Generator[Event, None, Any]:
+        """What the agent gives that does a call, whose run is part of this one."""
+        if here:
+            run = self.run.delegate(effect, self.run.relay)
+        else:
+            errand = Errand(effect)
+            self.caller.told.put(errand)
+            run = errand.wait(context)
+        timeout_s = effect.tool.timeout_s
+        try:
+            with self.caller.another(timeout_s) as inner:
+                begun.stop = inner.cancel
+                yield from drive(run, outbox, inner)
+        except Cancelled:
+            if timeout_s is not None and inner.is_cancelled and not (begun.flag.is_set or self.caller.is_cancelled):
+                raise TookTooLong(f"it took longer than {timeout_s:g} seconds") from None
+            begun.flag.is_heeded = True  # what became of the call is not its result
+            raise
+        finally:
+            self.run.delegated(run)
+            begun.stop = None
+        return run.outcome
+
+    def invoke(
+        self, invoke: CallEffect | Query, *, outbox: deque[Event], begun: Begun | None = None, here: bool = False
+    ) -> Generator[Event, None, Any]:
+        """What a function gives. In the caller's thread, what it tells on the way is yielded from `outbox`."""
+        if isinstance(invoke, Query):
+            return (yield from self.query(invoke))
         context = invoke.context
-        if not invoke.tool.needs_thread:
+        if isinstance(invoke, Delegate):
+            assert begun is not None  # only calls are delegated
+            return (yield from self.delegate(invoke, begun, context, outbox, here=here))
+        if not invoke.target.needs_thread:
             values = unfold(invoke.start())
             try:
                 while True:
@@ -365,7 +391,7 @@ class _Driver:
             finally:
                 values.close()
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        if invoke.tool.is_async:
+        if invoke.target.is_async:
             cancel = self.caller.loop.submit(invoke.run, outcomes.put)
         else:
             cancel = context.cancel

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
 
 from anyio import CancelScope, create_task_group, move_on_after, sleep_forever
 from anyio import Event as Signal
 
 from agentkit._http import HttpRequest
 from agentkit.calling import Outcome, hopper, threads
-from agentkit.errors import EndpointError
+from agentkit.consult import Answered, Query
+from agentkit.context import Context, Function, Invoke, TookTooLong
+from agentkit.errors import ContextLengthError, EndpointError
 from agentkit.flow import Again, FlowEffect, Instead, Now, Open, Say, Send
-from agentkit.loop import CallModel, Finished, RunTools, Tell
-from agentkit.tools import Context, Invoke, TookTooLong, Tool, call_steps, startable
+from agentkit.logs import log
+from agentkit.loop import CallModel, Consult, Finished, RunTools, Tell
+from agentkit.run import Begun, Gate, Run
+from agentkit.toolcalls import CallEffect, Delegate, call_steps, startable
 from agentkit.wire import Pulse, Wire
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from agentkit.chat.request import Request
     from agentkit.clock import Clock
-    from agentkit.messages import Reply, ToolResult
+    from agentkit.messages import Content, Reply, ToolResult
     from agentkit.run import Begun, Run
     from agentkit.transcript import Pending
     from agentkit.turns import Turns
@@ -169,12 +173,24 @@ async def drive(run: Run, pace: Pace | None = None) -> None:
     except BaseExceptionGroup as errors:
         error = _first(errors)
         run.fail(error)
+        await _save_last(run)
         raise error from error.__cause__
     except BaseException as error:
         run.fail(error)
+        await _save_last(run)
         raise
     finally:
         run.abandon()
+
+
+async def _save_last(run: Run) -> None:
+    """Write down what there is when the run fails; what the journal raises then is not what it failed of."""
+    if run.is_kept:
+        with CancelScope(shield=True):
+            try:
+                await threads.run(run.save)
+            except Exception as error:
+                log.warning("the end of a failed run could not be written down: %s", error)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -188,34 +204,80 @@ class _Driver:
     def __init__(self, run: Run, pace: Pace | None) -> None:
         self.run = run
         self.pace = pace
-        self.tools = run.state.plan.tools
         self.sender = Sender(run.wire(), pace)
         self.early_group: TaskGroup | None = None
         self.landed: Signal | None = None
-        self.may_start_early = run.stream and run.eager and any(made.read_only for made in self.tools.values())
+        self.may_start_early = run.starts_early
         if self.may_start_early:
             self.sender.on_read = self.start_early
 
     async def loop(self) -> None:
         run = self.run
+        run.tell_landed(run.state.decided)
+        await self.save()
         while not isinstance(step := run.next(), Finished):
             match step:
                 case RunTools(calls):
                     await self.run_tools(calls)
-                case CallModel(request):
-                    await self.call_model(request)
+                case CallModel(request, guarded):
+                    await (self.call_guarded(request) if guarded else self.call_model(request))
+                case Consult():
+                    await perform(run.consult(step), self.invoke)
                 case Tell():
                     run.tell(step)
+                case _:
+                    assert_never(step)
+            await self.save()
             if self.pace is not None:
                 await self.pace()
 
+    async def save(self) -> None:
+        """Write down what has changed, where that is done; it may take its time, so not in the event loop."""
+        if self.run.is_kept:
+            await threads.run(self.run.save)
+
     async def call_model(self, request: Request) -> None:
+        try:
+            reply = await self.reply(request)
+        except ContextLengthError:
+            if not self.run.state.overflow():
+                raise
+        else:
+            self.run.land_reply(reply, self.sender.wire)
+
+    async def reply(self, request: Request) -> Reply:
         wire = self.sender.wire
         wire.step = self.run.state.tally.steps + 1
         request.stream = self.run.stream
-        reply = await perform(self.run.model.flow(request), self.sender)
+        reply = await perform(self.run.asked().flow(request), self.sender)
         wire.tell_whole(reply)
-        self.run.land_reply(reply)
+        return reply
+
+    async def call_guarded(self, request: Request) -> None:
+        """Ask the model while the guards look at the prompt. Nothing is told before they are through."""
+        run, wire = self.run, self.sender.wire
+        guards, emit = run.guards(), wire.emit
+        gate = Gate(emit, len(guards))
+        wire.emit = None if emit is None else gate.tell
+        reply: Reply | None = None
+
+        async def guard(steps: Generator[Invoke, Any, Content | None]) -> None:
+            change = await perform(steps, self.invoke)
+            gate.passed(change)
+            if change is not None:  # the model was asked something else
+                scope.cancel()
+
+        scope = CancelScope()
+        try:
+            async with create_task_group() as group:
+                for steps in guards:
+                    group.start_soon(guard, steps)
+                with scope:
+                    reply = await self.reply(request)
+        finally:
+            wire.emit = emit
+        if run.guarded(gate.changes) and reply is not None:
+            run.land_reply(reply, wire)
 
     def start_early(self, effect: Send) -> None:
         for pending in self.run.startable_early(effect.reader.sealed_calls()) if effect.reader.sealed else ():
@@ -226,6 +288,7 @@ class _Driver:
         group.start_soon(self.finish_early if early else self.finish, begun, context)
 
     async def finish(self, begun: Begun, context: Context[Any]) -> None:
+        await self.save()
         begun.outcome = Outcome(await self.call(begun.pending, context))
         if self.landed is not None:
             self.landed.set()
@@ -242,6 +305,7 @@ class _Driver:
         run = self.run
         if len(calls) == 1 and not run.begun:
             _, context = run.begin(calls[0], self.progress(calls[0]))
+            await self.save()
             run.land(calls[0], await self.call(calls[0], context))
         else:
             async with create_task_group() as group:
@@ -254,44 +318,64 @@ class _Driver:
         waiting = [pending for pending in calls if pending not in run.begun]
         while (waiting and run.failure is None) or run.begun:
             self.landed = Signal()
-            for pending in startable(waiting, run.begun, self.tools) if run.failure is None else ():
+            for pending in startable(waiting, run.begun, run.state.tools) if run.failure is None else ():
                 waiting.remove(pending)
                 self.start(pending, group)
             done = [begun for begun in run.begun.values() if begun.outcome is not None]
             for begun in done:
                 run.land(begun.pending, cast("Outcome", begun.outcome).get())
-            if not done:
+            if done:
+                await self.save()
+            else:
                 await self.landed.wait()
         self.landed = None
 
     def progress(self, pending: Pending) -> Callable[[Any], None] | None:
-        made = self.tools.get(pending.call.name)
+        made = self.run.state.tools.get(pending.call.name)
         if self.run.emit is None or made is None:
             return None
         if _in_loop(made):
             return self.run.relay
         return partial(hopper(), self.run.relay)  # it comes from the tool's thread
 
-    async def call(self, pending: Pending, context: Context[Any]) -> ToolResult:
-        result = await perform(call_steps(self.tools, pending, context), _invoke)
+    async def call(self, pending: Pending, context: Context[Any]) -> ToolResult | None:
+        state = self.run.state
+        result = await perform(call_steps(state.tools, pending, context, state.plan.tool_guards), self.invoke)
         self.run.check_relayed()
         return result
 
+    async def query(self, query: Query) -> Answered:
+        """What a model says beside the conversation."""
+        wire = self.run.wire_beside()
+        reply = await perform((query.model or self.run.asked()).flow(query.request), Sender(wire))
+        return Answered(reply, wire.model, wire.step_cost)
 
-async def _invoke(invoke: Invoke) -> Any:
-    allowed_s = invoke.context.allowed_s
-    if not _in_loop(invoke.tool):
-        return await _invoke_in_thread(invoke)
-    if allowed_s is None:
-        return await invoke.run()
-    with move_on_after(allowed_s):
-        return await invoke.run()
-    invoke.context.cancel()
-    raise TookTooLong(f"it took longer than {allowed_s:g} seconds")
+    async def invoke(self, invoke: CallEffect | Query) -> Any:
+        """What a function gives, or the agent that does a call, whose run is part of this one."""
+        if isinstance(invoke, Query):
+            return await self.query(invoke)
+        if isinstance(invoke, Delegate):
+            run, timeout_s = self.run.delegate(invoke, self.run.relay), invoke.tool.timeout_s
+            try:
+                with move_on_after(timeout_s):
+                    await drive(run)
+                    return run.outcome
+            finally:
+                self.run.delegated(run)
+            raise TookTooLong(f"it took longer than {timeout_s:g} seconds")
+        allowed_s = invoke.context.allowed_s
+        if not _in_loop(invoke.target):
+            return await _invoke_in_thread(invoke)
+        if allowed_s is None:
+            return await invoke.run()
+        with move_on_after(allowed_s):
+            return await invoke.run()
+        invoke.context.cancel()
+        raise TookTooLong(f"it took longer than {allowed_s:g} seconds")
 
 
-def _in_loop(tool: Tool) -> bool:
-    return tool.is_async or (tool.inline and tool.timeout_s is None)
+def _in_loop(target: Function) -> bool:
+    return target.is_async or (target.inline and target.timeout_s is None)
 
 
 async def _invoke_in_thread(invoke: Invoke) -> Any:
@@ -301,7 +385,7 @@ async def _invoke_in_thread(invoke: Invoke) -> Any:
             await working.done.wait()
     except BaseException:  # cancelled
         context.cancel()
-        await working.leave(f"tool {invoke.tool.name}")
+        await working.leave(f"tool {invoke.target.name}")
         raise
     if not scope.cancelled_caught:
         return working.get()

@@ -26,7 +26,7 @@ from agentkit.logs import log
 from agentkit.turns import Turns
 
 if TYPE_CHECKING:
-    from agentkit._http import AsyncTransport
+    from agentkit._http import AsyncConnections
     from agentkit.calling import LoopThread
     from agentkit.chat.dialects import Dialect
     from agentkit.pacing import Pacing
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function that gives the one of the moment (a token that is renewed)."""
 
-MakeTransport: TypeAlias = "Callable[[], AsyncTransport]"
-"""A function that brings in another library's connections for the requests of one event loop."""
+MakeTransport: TypeAlias = "Callable[[], AsyncConnections]"
+"""A function that brings in connections of another kind for the requests of one event loop."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -218,7 +218,7 @@ class Endpoint:
             http = held.by_endpoint.setdefault(self, AsyncHttp(client, transport=transport))
         return http
 
-    async def _make_transport(self) -> AsyncTransport | None:
+    async def _make_transport(self) -> AsyncConnections | None:
         if self._transport is None:
             return None
         library = current_async_library()

@@ -20,6 +20,7 @@ AgentKitError
 ├── ModelError              the model's: refused, cut off, empty, or wrong after all corrections
 ├── ToolFailed              a tool's: its function raised
 │   └── BadArguments            what the model sent does not fit the parameters; the body did not run
+├── Blocked                 a guard's: it refused what was asked, or the answer
 ├── LimitReached            one of the run's own limits
 └── Cancelled               the run was cancelled by its caller
 ```
@@ -179,6 +180,17 @@ class BadArguments(ToolFailed):
     ) -> None:
         super().__init__(message, tool=tool, call_id=call_id, transcript=transcript)
         self.problems = problems
+
+
+class Blocked(AgentKitError):
+    """A guard refused the prompt or the answer; `guard` is its name, `reason` what it says."""
+
+    def __init__(
+        self, message: str = "", *, guard: str = "", reason: str = "", transcript: Transcript | None = None
+    ) -> None:
+        super().__init__(message, transcript=transcript)
+        self.guard = guard
+        self.reason = reason
 
 
 class LimitReached(AgentKitError):

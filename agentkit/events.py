@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from agentkit.agent import Result
     from agentkit.errors import EndpointError
     from agentkit.messages import Reply, ToolCall, ToolResult
+    from agentkit.result import Result
 
 
 @dataclass(slots=True)
@@ -103,13 +103,49 @@ class StepFinished:
 
 @dataclass(slots=True)
 class RunFinished:
-    """The run has its result."""
+    """The run has its result; it may be one that waits for decisions (`result.status` is "paused")."""
 
-    result: Result
+    result: Result[Any]
+    step: int = 0
+
+
+@dataclass(slots=True)
+class Compacted:
+    """The conversation was summed up: from now on the summary is sent in place of its first `entries`."""
+
+    entries: int
+    step: int = 0
+
+
+@dataclass(slots=True)
+class HandedOff:
+    """Another agent goes on with the conversation; `name` is the agent's."""
+
+    name: str
+    step: int = 0
+
+
+@dataclass(slots=True)
+class Nested:
+    """An event of the agent that does a call."""
+
+    call: ToolCall
+    event: Event
     step: int = 0
 
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
 Event: TypeAlias = (
-    Delta | ToolStarted | ToolProgress | ToolFinished | ToolDropped | Retrying | Restarted | StepFinished | RunFinished
+    Delta
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | ToolDropped
+    | Retrying
+    | Restarted
+    | StepFinished
+    | Compacted
+    | HandedOff
+    | Nested
+    | RunFinished
 )

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from agentkit.events import Delta
     from agentkit.messages import Reply
     from agentkit.policy import Retries, Timeouts
+    from agentkit.prices import Price
 
 R = TypeVar("R")
 
 
 @dataclass(slots=True, eq=False)
 class Send:
-    """Send this body to the endpoint and feed what comes to the reader; the outcome is the reader's Reply."""
+    """Send this body to the endpoint and feed what comes to the reader; the outcome is the reader's Reply.
+
+    `model` is asked; `price` what its user says that it costs, where that is said.
+    """
 
     endpoint: Endpoint
     body: Body
@@ -34,6 +38,8 @@ class Send:
     timeouts: Timeouts
     headers: tuple[tuple[str, str], ...] = ()
     attempt: int = 1
+    model: str = ""
+    price: Price | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -305,16 +305,17 @@ ResultStatus: TypeAlias = Literal["ok", "failed", "denied", "not_run", "cancelle
 class ToolResult:
     """What came of one call. `content` is what the model is told, `parts` the images and files that go with it.
 
-    `status` is "ok"; "failed" (the function raised, or took too long); "denied" (by a decision); "not_run" (no tool has
-    that name, the arguments did not fit, or the reply was cut off in the call); "cancelled". `error` says for the
-    caller what was raised. `value` is what the function returned and `raised` what it raised, while the run goes on;
-    they are no part of a dump.
+    `status` is "ok"; "failed" (the function raised, or took too long); "denied" (by a decision or a guard); "not_run"
+    (no tool has that name, the arguments did not fit, or the reply was cut off in the call); "cancelled". `error` says
+    for the caller what was raised. `handoff` is the agent that goes on, after a hand-off. `value` is what the function
+    returned and `raised` what it raised, while the run goes on; they are no part of a dump.
     """
 
     content: str
     status: ResultStatus = "ok"
     parts: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+    handoff: str | None = None
     value: Any = field(default=None, compare=False, repr=False)
     raised: BaseException | None = field(default=None, compare=False, repr=False)
 

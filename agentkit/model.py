@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
 from agentkit._json import is_object, loads
+from agentkit.caller import Caller, drained, last_of, perform
 from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
 from agentkit.chat.jsonmode import lowered
 from agentkit.chat.jsonreply import JsonReader
@@ -18,6 +19,7 @@ from agentkit.chat.lacking import lacking
 from agentkit.chat.reader import ReplyReader
 from agentkit.chat.request import Request, encode
 from agentkit.chat.settings import Settings
+from agentkit.chat.shaping import shaped
 from agentkit.clock import clock
 from agentkit.endpoint import Endpoint, Key, MakeTransport, shared_endpoint
 from agentkit.errors import EndpointError, UsageError
@@ -25,7 +27,7 @@ from agentkit.flow import Again, Open, Send, Steps, send
 from agentkit.messages import Message, Reply, ToolSpec, user
 from agentkit.policy import Retries, Timeouts
 from agentkit.streams import ReplyStream, ReplyStreamSync, Stream
-from agentkit.tools import as_tool
+from agentkit.tools import as_tool, spec_of
 from agentkit.transcript import Transcript
 from agentkit.wire import Wire
 
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-    from agentkit._http import AsyncTransport
+    from agentkit._http import AsyncConnections
     from agentkit.events import Event
     from agentkit.pacing import Pacing
+    from agentkit.prices import Price
 
 Messages: TypeAlias = str | Transcript | Sequence[Mapping[str, Any] | Message]
 """A conversation: one question, a transcript, or Chat Completions messages."""
@@ -66,9 +69,7 @@ class Model:
             UsageError: the messages, tools or settings cannot be sent.
             EndpointError: the endpoint failed.
         """
-        return drive.last_of(
-            self._replying(_asked(messages, tools, settings), Wire(clock.get()), drive.Caller(), deque())
-        )
+        return last_of(self._replying(_asked(messages, tools, settings), Wire(clock.get()), Caller(), deque()))
 
     async def reply(
         self, messages: Messages, *, tools: Iterable[object] = (), settings: Settings | Mapping[str, Any] | None = None
@@ -82,7 +83,7 @@ class Model:
     ) -> ReplyStreamSync:
         """The reply's pieces as they come: `with … as stream: for event in stream`, then `stream.reply`."""
         outbox: deque[Event] = deque()
-        caller, asked = drive.Caller(), _asked(messages, tools, settings).with_(stream=True)
+        caller, asked = Caller(), _asked(messages, tools, settings).with_(stream=True)
         return ReplyStreamSync(self._replying(asked, Wire(clock.get(), emit=outbox.append), caller, outbox), caller)
 
     def stream(
@@ -100,12 +101,12 @@ class Model:
         return ReplyStream(work)
 
     def _replying(
-        self, asked: Request, wire: Wire, caller: drive.Caller, outbox: deque[Event]
+        self, asked: Request, wire: Wire, caller: Caller, outbox: deque[Event]
     ) -> Generator[Event, None, Reply]:
         try:
-            reply = yield from drive.perform(self.flow(asked), drive.Sender(wire, caller, outbox))
+            reply = yield from perform(self.flow(asked), drive.Sender(wire, caller, outbox))
             wire.tell_whole(reply)
-            yield from drive.drained(outbox)
+            yield from drained(outbox)
         finally:
             caller.loop.close()
         return reply
@@ -120,20 +121,8 @@ def _asked(messages: Messages, tools: Iterable[object], settings: Settings | Map
 
 
 def _spec(item: object) -> ToolSpec:
-    if isinstance(item, ToolSpec):
-        return item
-    if is_object(item):
-        function = item.get("function")
-        if not is_object(function) or not isinstance(function.get("name"), str):
-            raise UsageError(
-                f"a tool as a dict is {{'type': 'function', 'function': {{'name': …}}}}, not {dict(item)!r}"
-            )
-        return ToolSpec(
-            function["name"],
-            function.get("description", ""),
-            function.get("parameters"),
-            strict=bool(function.get("strict")),
-        )
+    if isinstance(item, ToolSpec) or is_object(item):
+        return spec_of(item)
     return as_tool(item).spec
 
 
@@ -153,9 +142,11 @@ class ChatModel(Model):
         pacing: How much may go to the endpoint at once and in a minute. It holds for all who share the endpoint, and
             the one that was given last counts.
         http_client: An httpx.Client or httpx.AsyncClient to send with, in place of agentkit's own connections.
-        http: "aiohttp" for aiohttp's connections in async requests on asyncio; it needs the extra `fast`. Sync verbs
+        http: "aiohttp" for aiohttp's parser, in C, in async requests on asyncio; it needs the extra `fast`. Sync verbs
             use agentkit's own all the same, as the local model does, and on trio a request is a UsageError.
         dialect: What the endpoint does differently, where agentkit does not know it by its name or address.
+        price: What the model costs, where genai-prices (the extra `prices`) does not know it: Price(0, 0) for one of
+            your own.
 
     Raises:
         UsageError: the name has no known prefix and there is no base URL, or the base URL is none; `http` is not
@@ -176,6 +167,7 @@ class ChatModel(Model):
         http_client: Any = None,
         http: Literal["httpx", "aiohttp"] = "httpx",
         dialect: Dialect | None = None,
+        price: Price | None = None,
         stop: StopBaseT | None = None,
         wait: WaitBaseT | None = None,
         retry: RetryBaseT | None = None,
@@ -183,7 +175,8 @@ class ChatModel(Model):
         self.settings = Settings.of(settings)
         self.timeouts = timeouts or Timeouts()
         self.retries = Retries(retries, stop=stop, wait=wait, retry=retry) if isinstance(retries, int) else retries
-        self.tools = tools
+        self.tools: Literal["native", "json"] | None = tools
+        self.price = price
         transport = _transport_of(http, http_client)
         if base_url is None and name.partition(":")[0] == "local":
             self.name = "local"
@@ -212,17 +205,17 @@ class ChatModel(Model):
         if not endpoint.is_open:
             yield Open(endpoint)
         asked = request.with_(settings=self.settings.merged(request.settings))
-        in_json = bool(request.tools) and (self.tools or endpoint.dialect.tools) == "json"
-        asked = lowered(asked, quoted=endpoint.dialect.quoted) if in_json else asked
         dialect = endpoint.learnt.get(self.name, endpoint.dialect)
-        body = encode(asked, self.name, dialect, endpoint.source)
+        written, in_json = self._written(asked, dialect)
+        body = encode(written, self.name, dialect, endpoint.source)
         headers = tuple((asked.settings.extra_headers or {}).items())
         attempt = mended = 0
         while True:
             attempt += 1
             reader = JsonReader() if in_json else ReplyReader()
             try:
-                reply = yield from send(Send(endpoint, body, reader, self.timeouts, headers, attempt + mended))
+                sent = Send(endpoint, body, reader, self.timeouts, headers, attempt + mended, self.name, self.price)
+                reply = yield from send(sent)
             except EndpointError as error:
                 failure = error
             else:
@@ -231,10 +224,19 @@ class ChatModel(Model):
             refused = None if failure.partial_text else lacking(failure, loads(bytes(body)), dialect)
             if refused is not None:
                 dialect = endpoint.learn(self.name, refused)
-                body = encode(asked, self.name, dialect, endpoint.source)
+                written, in_json = self._written(asked, dialect)
+                body = encode(written, self.name, dialect, endpoint.source)
                 attempt, mended = attempt - 1, mended + 1
                 continue
             yield Again(failure, attempt, self.retries, self.timeouts.total_s)
+
+    def _written(self, asked: Request, dialect: Dialect) -> tuple[Request, bool]:
+        """The request in the words of the wire, and whether its calls are made in JSON."""
+        written = shaped(asked, dialect, tools=self.tools)
+        if not written.tools or (self.tools or dialect.tools) != "json":
+            return written, False
+        answers = frozenset(spec.name for spec in asked.output.specs) if asked.output is not None else frozenset[str]()
+        return lowered(written, quoted=dialect.quoted, answers=answers), True
 
     def __repr__(self) -> str:
         return f"ChatModel({self.name!r}, {self.endpoint!r})"
@@ -254,14 +256,13 @@ def _transport_of(http: str, http_client: Any) -> MakeTransport | None:
         )
     if http_client is not None:
         raise UsageError('http="aiohttp" and http_client= exclude each other: leave one of them out')
-    for package in ("httpx_aiohttp", "aiohttp"):
-        if find_spec(package) is None:
-            raise UsageError(f"http=\"aiohttp\" needs {package}: `pip install 'agentkit[fast]'`")
+    if find_spec("aiohttp") is None:
+        raise UsageError("http=\"aiohttp\" needs aiohttp: `pip install 'agentkit[fast]'`")
     return _fast_transport
 
 
-def _fast_transport() -> AsyncTransport:
-    transport: AsyncTransport = _load_extra("_http.fast").FastTransport()
+def _fast_transport() -> AsyncConnections:
+    transport: AsyncConnections = _load_extra("_http.fast").FastTransport()
     return transport
 
 

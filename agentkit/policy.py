@@ -49,16 +49,17 @@ class Timeouts:
 
 @dataclass(slots=True, kw_only=True)
 class Limits:
-    """What one run may use up: steps (replies of the model), calls of tools, tokens, seconds, and corrections in a row
-    that the model may need. None is no limit.
+    """What one run may use up: steps (replies of the model), calls of tools, tokens, USD, seconds, and corrections in a
+    row that the model may need. None is no limit.
 
     Raises:
-        UsageError: a limit is below 0, or no integer (seconds may be any number).
+        UsageError: a limit is below 0, or no integer (seconds and cost_usd may be any number).
     """
 
     steps: int | None = 50
     tool_calls: int | None = None
     tokens: int | None = None
+    cost_usd: float | None = None
     seconds: float | None = None
     corrections: int = 3
 
@@ -66,7 +67,7 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None or field.name == "corrections":
-                check_number(f"Limits.{field.name}", value, low=0, whole=field.name != "seconds")
+                check_number(f"Limits.{field.name}", value, low=0, whole=field.name not in {"seconds", "cost_usd"})
 
 
 @dataclass(slots=True)

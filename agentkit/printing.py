@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final, TextIO, assert_never
+from typing import TYPE_CHECKING, Any, Final, TextIO, assert_never
 
 from agentkit._json import dumps, is_object
 from agentkit.clock import clock
 from agentkit.events import (
+    Compacted,
+    HandedOff,
+    Nested,
     ReasoningDelta,
     Restarted,
     Retrying,
@@ -33,9 +36,9 @@ from agentkit.events import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
 
-    from agentkit.agent import Result
     from agentkit.events import Event
     from agentkit.messages import ToolCall, ToolResult
+    from agentkit.result import Result
 
 MAX_CHARS: Final = 200
 _PLAIN, _BOLD, _DIM, _RED, _YELLOW = "", "1", "2", "31", "33"
@@ -91,12 +94,32 @@ class Printer:
                 self._line("! the reply begins anew: what came of it so far does not count", _YELLOW)
             case StepFinished():
                 self.end_line()
+            case Compacted(entries):
+                self._line(f"≡ summed up: the first {entries} entries", _DIM)
+            case HandedOff(name):
+                self._line(f"⇒ {name} goes on", _BOLD)
+            case Nested(call, inner):
+                self._nested(call.name, inner)
             case RunFinished(result, step):
                 self._line(usage_line(result, step), _DIM)
             case TextDelta() | ReasoningDelta() | ToolCallDelta():
                 pass  # a call is shown when it starts
             case _:
                 assert_never(event)
+
+    def _nested(self, path: str, event: Event) -> None:
+        """What the agent does that does a call."""
+        match event:
+            case Nested(call, inner):
+                self._nested(f"{path} » {call.name}", inner)
+            case ToolStarted(call):
+                self._line(f"  {path} → {self._call(call)}", _DIM)
+            case ToolFinished(call, result):
+                self._line(f"  {path} ← {call.name}: {self._short(result.content)}", _DIM)
+            case HandedOff(name):
+                self._line(f"  {path} ⇒ {name} goes on", _DIM)
+            case _:
+                pass  # the call's own result tells the rest
 
     def end_line(self) -> None:
         """End the line that text or reasoning stands in, if there is one."""
@@ -193,7 +216,7 @@ async def print_events_async(events: AsyncIterable[Event], *, file: TextIO | Non
         printer.end_line()
 
 
-def usage_line(result: Result, steps: int) -> str:
+def usage_line(result: Result[Any], steps: int) -> str:
     """What a run used, in one line."""
     calls, usage = len(result.tool_calls), result.usage
     parts = [_count(steps, "step")]

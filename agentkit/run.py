@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agentkit.consult import Query, consult, guard_input
+from agentkit.context import CancelFlag, Context
 from agentkit.errors import AgentKitError, Cancelled, ToolFailed, UsageError
 from agentkit.events import (
+    Compacted,
     Event,
+    HandedOff,
+    Nested,
     StepFinished,
     ToolDropped,
     ToolFinished,
     ToolProgress,
     ToolStarted,
 )
+from agentkit.history import summed_up
 from agentkit.logs import log
-from agentkit.loop import Effect, Finished, Tell, decide
+from agentkit.loop import Consult, Effect, Finished, Tell, decide
 from agentkit.messages import ToolCall, ToolResult, user
+from agentkit.pending import is_waiting
 from agentkit.state import State
-from agentkit.tools import CancelFlag, Context, early_calls
+from agentkit.toolcalls import PAUSED, early_calls
 from agentkit.transcript import Pending, Transcript
 from agentkit.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Generator, Sequence
 
+    from agentkit.budget import Budget
     from agentkit.calling import Outcome
     from agentkit.chat.exchange import Exchange
     from agentkit.clock import Clock
+    from agentkit.context import Invoke
     from agentkit.flow import SupportsFlow
     from agentkit.messages import Content, Reply
+    from agentkit.toolcalls import Delegate
 
 
+Journal = Callable[[int, bytes], None]
+"""Writes down an entry: its index, and its JSON as in a dump. It is new, or takes the place of the one before."""
 OnToolError = Literal["tell", "raise"]
 CANCELLED: Final = "This call was cancelled before it had a result."
 
@@ -58,12 +72,40 @@ class Begun:
         return (self.pending.call.name, self.pending.call.arguments) == (call.name, call.arguments)
 
 
+class Gate:
+    """Holds back what is told until the guards are through: `left` of them are not."""
+
+    __slots__ = ("_emit", "_held", "changes", "left")
+
+    def __init__(self, emit: Callable[[Event], None] | None, guards: int) -> None:
+        self._emit = emit
+        self._held: list[Event] = []
+        self.left = guards
+        self.changes: list[Content] = []
+
+    def tell(self, event: Event) -> None:
+        """Tell an event, or hold it back."""
+        if self.left or self.changes:
+            self._held.append(event)
+        elif self._emit is not None:
+            self._emit(event)
+
+    def passed(self, change: Content | None) -> None:
+        """A guard is through, and has this to put in the prompt's place. After the last one what was held is told."""
+        self.left -= 1
+        if change is not None:
+            self.changes.append(change)
+        if not self.left and not self.changes:
+            for event in self._held:
+                self.tell(event)
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """A run as its drivers see it."""
 
     state: State
-    model: SupportsFlow
+    model: SupportsFlow | None
     clock: Clock
     deps: Any = None
     emit: Callable[[Event], None] | None = None
@@ -75,10 +117,31 @@ class Run:
     failure: ToolFailed | None = None
     cancelled: bool = False
     finished: bool = False
+    paused: bool = False
     relayed: BaseException | None = None
     early: list[Begun] = field(default_factory=list[Begun])
     begun: dict[Pending, Begun] = field(default_factory=dict[Pending, Begun])
     inbox: deque[Content] = field(default_factory=deque[Any])
+    budgets: tuple[Budget, ...] = ()
+    journal: Journal | None = None
+    part: tuple[Run, Pending] | None = None  # of the run that has this one do a call, and which
+    inner: list[Run] = field(default_factory=list["Run"])
+    asking: list[CancelFlag] = field(default_factory=list[CancelFlag])
+    _saving: threading.Lock = field(default_factory=threading.Lock)
+
+    def asked(self) -> SupportsFlow:
+        """The model that is asked now: the one that was put in place of all agents' own, or the active agent's."""
+        model = self.model or self.state.active.model
+        assert model is not None  # the agents gave it
+        return model
+
+    @property
+    def starts_early(self) -> bool:
+        """Whether calls may start while a reply is being read."""
+        if not self.stream or not self.eager or self.state.plan.tool_guards:
+            return False
+        personas = (self.state.plan, *self.state.plan.personas.values())
+        return any(persona.groups or any(made.may_overtake for made in persona.tools.values()) for persona in personas)
 
     def wire(self) -> Wire:
         """What the run's requests are sent with."""
@@ -88,6 +151,7 @@ class Run:
             exchanges=self.exchanges,
             time_left=self.time_left,
             resume_stream=self.resume_stream,
+            budgets=self.budgets,
         )
 
     def next(self) -> Effect | Finished:
@@ -100,6 +164,7 @@ class Run:
             step = decide(self.state, self.clock.monotonic())
             if not isinstance(step, Finished):
                 return step
+            self.paused = step.paused
             # in this order: what another thread sends now is either seen here, or refused by `send`
             self.finished = True
             if not self.inbox:
@@ -115,14 +180,65 @@ class Run:
             raise UsageError("the run has finished: go on from its transcript with a new one")
 
     def time_left(self) -> float | None:
-        """Seconds until the run's time limit, or None."""
-        return self.state.time_left(self.clock.monotonic())
+        """Seconds until the run's time limit, or that of the run that it is part of; or None."""
+        own = self.state.time_left(self.clock.monotonic())
+        outer = None if self.part is None else self.part[0].time_left()
+        return min((left for left in (own, outer) if left is not None), default=None)
+
+    def consult(self, effect: Consult) -> Generator[Invoke | Query, Any, None]:
+        """Ask functions of the user's."""
+        clock = self.clock
+        self.asking.clear()
+        landed = yield from consult(effect, self.state, self.context_of, clock.now(), clock.monotonic())
+        self.tell_landed(landed)
+        if effect.about == "summary" and self.emit is not None:
+            self.emit(Compacted(summed_up(self.state.transcript.entries)[1], self.state.tally.steps))
+
+    def wire_beside(self) -> Wire:
+        """What a question beside the conversation is sent with: nothing of it is told."""
+        wire = self.wire()
+        wire.emit, wire.step = None, self.state.tally.steps
+        return wire
+
+    def tell_landed(self, landed: Sequence[Pending]) -> None:
+        """Tell of calls that have their results by a decision."""
+        for pending in landed:
+            result = self.state.transcript.record(pending).result
+            if self.emit is not None and result is not None:
+                self.emit(ToolFinished(pending.call, result, self.state.transcript.entries[pending.entry].step))
+
+    def context_of(self, pending: Pending | None) -> Context[Any]:
+        """What a function that is asked may know of the run, and of the call that it is asked about."""
+        allowed_s = self.time_left()
+        self.asking.append(CancelFlag())
+        return Context(
+            self.deps,
+            None if pending is None else pending.call,
+            idempotency_key="" if pending is None else pending.key,
+            step=self.state.tally.steps,
+            deadline=None if allowed_s is None else self.clock.monotonic() + allowed_s,
+            allowed_s=allowed_s,
+            flag=self.asking[-1],
+            view=self.state,
+        )
+
+    def guards(self) -> list[Generator[Invoke, Any, Content | None]]:
+        """The input guards that run beside the model's first request, each for itself."""
+        guards = [guard for guard in self.state.plan.input_guards if not guard.wait]
+        return [guard_input(guard, self.state.prompt, self.context_of(None)) for guard in guards]
+
+    def guarded(self, changes: Sequence[Content]) -> bool:
+        """Record that the guards are through; whether what the model was asked still stands."""
+        self.state.guarded()
+        for change in changes:
+            self.state.reword(change)
+        return not changes
 
     def begin(
-        self, pending: Pending, progress: Callable[[ToolProgress], None] | None, *, early: bool = False
+        self, pending: Pending, relay: Callable[[Event], None] | None, *, early: bool = False
     ) -> tuple[Begun, Context[Any]]:
-        """Record that a call starts; and what its tool may know of the run."""
-        made = self.state.plan.tools.get(pending.call.name)
+        """Record that a call starts; and what its tool may know of the run. `relay` tells the tool's own events."""
+        made = self.state.tools.get(pending.call.name)
         limits = [s for s in (None if made is None else made.timeout_s, self.time_left()) if s is not None]
         allowed_s = min(limits, default=None)
         begun = Begun(pending, CancelFlag(), self.clock.now())
@@ -146,8 +262,32 @@ class Run:
             deadline=None if allowed_s is None else self.clock.monotonic() + allowed_s,
             allowed_s=allowed_s,
             flag=begun.flag,
-            progress=None if progress is None else lambda value: progress(ToolProgress(pending.call, value, step)),
+            progress=None if relay is None else lambda value: relay(ToolProgress(pending.call, value, step)),
+            view=self.state,
         )
+
+    def delegate(self, effect: Delegate, relay: Callable[[Event], None] | None) -> Run:
+        """The run of the agent that does a call, as part of this one."""
+        pending = effect.pending
+        assert effect.tool.delegate is not None  # that is what makes it one
+        run: Run = effect.tool.delegate(self, pending, effect.arguments)
+        if relay is not None:
+            step = self.state.transcript.entries[pending.entry].step
+            run.emit = lambda event: relay(Nested(pending.call, event, step))
+        self.state.delegate(pending, run.state)
+        self.inner.append(run)
+        if self.cancelled:
+            run.cancel()
+        return run
+
+    def delegated(self, run: Run) -> None:
+        """That run is over."""
+        self.inner.remove(run)
+
+    @property
+    def outcome(self) -> Any:
+        """What this run, which does a call of another one, is to that: its answer, or that it waits for a decision."""
+        return PAUSED if self.paused else self.output
 
     def relay(self, event: Event) -> None:
         """Tell an event on behalf of a tool, where an error of the listener would pass for the tool's own."""
@@ -163,8 +303,11 @@ class Run:
         if self.relayed is not None:
             raise self.relayed
 
-    def land(self, pending: Pending, result: ToolResult) -> None:
-        """Record a call's result, and keep the error that shall end the run."""
+    def land(self, pending: Pending, result: ToolResult | None) -> None:
+        """Record a call's result, and keep the error that shall end the run. None: it waits for a decision."""
+        if result is None:
+            self.begun.pop(pending, None)
+            return
         if self.begun.pop(pending, None) is None and self.cancelled:
             return  # it comes too late: the call was answered as cancelled
         self.state.land(pending, result, now=self.clock.monotonic())
@@ -177,25 +320,36 @@ class Run:
                 self.failure.__cause__ = result.raised
         if self.emit is not None:
             self.emit(ToolFinished(pending.call, result, self.state.transcript.entries[pending.entry].step))
+            if result.handoff is not None:
+                self.emit(HandedOff(result.handoff, self.state.tally.steps))
 
     def startable_early(self, sealed: Sequence[ToolCall]) -> list[Pending]:
         """Which calls of the reply that is being read may start now and have not."""
+        if self.state.is_unguarded:
+            return []
         entry = len(self.state.transcript)
         taken = list(self.early)
         start: list[Pending] = []
-        for position, call in enumerate(early_calls(sealed, self.state.plan.tools)):
+        for position, call in enumerate(early_calls(sealed, self.state.tools)):
             known = next((begun for begun in taken if begun.matches(call)), None)
             if known is not None:
                 taken.remove(known)
             elif self.state.allows(len(self.early) + len(start) + 1):
-                start.append(Pending(entry, position, call, f"{self.state.run}:{entry}:{position}"))
+                start.append(Pending(entry, position, call, self.state.transcript.key(self.state.run, entry, position)))
             else:
                 break
         return start
 
-    def land_reply(self, reply: Reply) -> None:
+    def land_reply(self, reply: Reply, wire: Wire) -> None:
         """Record the model's reply; what was started early finds its call, or is dropped."""
-        self.state.land_reply(reply, source=reply.source, at=self.clock.now(), now=self.clock.monotonic())
+        self.state.land_reply(
+            reply,
+            source=reply.source,
+            at=self.clock.now(),
+            now=self.clock.monotonic(),
+            model=wire.model,
+            cost=wire.step_cost,
+        )
         if self.emit is not None:
             self.emit(StepFinished(reply, self.state.tally.steps))
         for pending in self.state.transcript.pending if self.early else ():
@@ -221,10 +375,14 @@ class Run:
     def cancel(self) -> None:
         """Let the run end, and its functions know of it. From any thread."""
         self.cancelled = True
+        for run in tuple(self.inner):
+            run.cancel()
         self.abandon()
 
     def abandon(self) -> None:
         """Tell the functions that still run that nobody waits for them."""
+        for flag in tuple(self.asking):
+            flag.is_set = True
         for begun in (*tuple(self.begun.values()), *tuple(self.early)):
             begun.flag.is_set = True
 
@@ -234,7 +392,9 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             # it may have struck while something was recorded; each entry is whole, and the rest is computed from them
             kept, at = Transcript(self.state.transcript.entries), self.clock.monotonic()
-            self.state = State(self.state.plan, kept, new_run=self.state.run, at=self.clock.now(), began=at)
+            self.state = State(
+                self.state.plan, kept, new_run=self.state.run, at=self.clock.now(), began=at, resumed=False
+            )
         for begun in tuple(self.begun.values()):
             if begun.outcome is not None and begun.outcome.raised is None and not begun.flag.is_heeded:
                 self.land(begun.pending, begun.outcome.value)
@@ -244,10 +404,41 @@ class Run:
             error.transcript = self.state.transcript
         self._drop_early(self.state.tally.steps + 1)
 
+    @property
+    def output(self) -> Any:
+        """The answer, once the run is finished."""
+        verdict, last = self.state.verdict, self.state.transcript.last
+        if verdict is not None:
+            return verdict.value
+        return "" if last is None else last.message.text
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what happens is written down as it does."""
+        return self.state.transcript.changed is not None
+
+    def save(self) -> None:
+        """Write down what has changed. Raises what the journal raises. From any thread."""
+        changed = self.state.transcript.changed
+        if not changed:
+            return
+        if self.part is not None:
+            changed.clear()
+            outer, pending = self.part
+            if outer.state.transcript.changed is not None:
+                outer.state.transcript.changed[pending.entry] = None
+            outer.save()
+        elif self.journal is not None:
+            with self._saving:
+                for index in sorted(changed.copy()):
+                    changed.pop(index, None)
+                    self.journal(index, self.state.transcript.dump_entry(index))
+
     def _answer_cancelled(self) -> None:
         """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""
         self.cancelled = True
-        unfinished, result = self.state.transcript.pending, ToolResult(CANCELLED, "cancelled")
+        transcript, result = self.state.transcript, ToolResult(CANCELLED, "cancelled")
+        unfinished = [each for each in transcript.pending if not is_waiting(transcript.record(each))]
         for pending in unfinished:
             self.begun.pop(pending, None)
             self.state.land(pending, result, now=self.clock.monotonic())

@@ -7,22 +7,24 @@ listens: a generator around the loop may be dropped half-way. Sync, the loop of 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from anyio import CancelScope, Event, get_cancelled_exc_class, move_on_after
 
 from agentkit.calling import hopper, spawn
 from agentkit.errors import Cancelled, UsageError
-from agentkit.events import StepFinished, TextDelta
+from agentkit.events import Restarted, StepFinished, TextDelta, ToolCallDelta
 from agentkit.logs import log
+from agentkit.output import MISSING, Growing, Missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
     from types import TracebackType
 
     from agentkit import events
-    from agentkit.drive import Caller
+    from agentkit.caller import Caller
     from agentkit.messages import Content, Reply
+    from agentkit.output import Output
     from agentkit.run import Run
     from agentkit.transcript import Transcript
 
@@ -139,7 +141,7 @@ class Stream(Generic[T]):
 
     def text(self) -> AsyncIterator[str]:
         """The answer's text alone, piece by piece."""
-        return _Picked(self, lambda event: event.text if isinstance(event, TextDelta) else None)
+        return _Picked(self, lambda event: event.text if isinstance(event, TextDelta) else MISSING)
 
     async def finish(self) -> T:
         """Go through the rest, and return what came of it."""
@@ -177,7 +179,7 @@ class _Picked(Generic[P]):
     No generator: one that is dropped half-way has to be closed, in the event loop that it ran in.
     """
 
-    def __init__(self, stream: AsyncIterator[events.Event], pick: Callable[[events.Event], P | None]) -> None:
+    def __init__(self, stream: AsyncIterator[events.Event], pick: Callable[[events.Event], P | Missing]) -> None:
         self._stream = stream
         self._pick = pick
 
@@ -187,8 +189,49 @@ class _Picked(Generic[P]):
     async def __anext__(self) -> P:
         while True:
             picked = self._pick(await anext(self._stream))
-            if picked is not None:
+            if not isinstance(picked, Missing):
                 return picked
+
+
+class Partials:
+    """What is known of a run's typed answer, event by event."""
+
+    def __init__(self, stream: OfRun) -> None:
+        if stream.is_begun:
+            stream.typed_output()
+        self._stream = stream
+        self._step = 0
+        self._call: int | None = None
+        self._growing: Growing | None = None
+        self._last: Any = MISSING
+
+    def after(self, event: events.Event) -> Any:
+        """What is known after an event, if it is more than before; else MISSING."""
+        if isinstance(event, Restarted):
+            self._growing = None
+        if not isinstance(event, TextDelta | ToolCallDelta) or event.choice:
+            return MISSING
+        if event.step != self._step:
+            self._step, self._growing = event.step, None
+        self._feed(event)
+        known = MISSING if self._growing is None else self._growing.value
+        if known is MISSING or (self._last is not MISSING and known == self._last):
+            return MISSING
+        self._last = known
+        return known
+
+    def _feed(self, event: TextDelta | ToolCallDelta) -> None:
+        output = self._stream.typed_output()
+        if isinstance(event, TextDelta):
+            if self._growing is None:
+                self._call, self._growing = None, output.growing()
+            if self._call is None:
+                self._growing.feed(event.text)
+        elif output.handles(event.name):
+            if self._growing is None or self._call is None:
+                self._call, self._growing = event.position, output.growing(event.name)
+            if self._call == event.position:
+                self._growing.feed(event.arguments)
 
 
 class StreamSync(Generic[T]):
@@ -260,9 +303,32 @@ class StreamSync(Generic[T]):
 
 
 class OfRun:
-    """What a stream of a run has besides its events."""
+    """What a stream of a run has besides its events. The run of a kept conversation begins once that is open."""
 
-    run: Run
+    _run: Run | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the run has begun."""
+        return self._run is not None
+
+    @property
+    def run(self) -> Run:
+        """The run. Raises UsageError before it has begun."""
+        if self._run is None:
+            raise UsageError("the conversation is opened with the first event: go through the events first")
+        return self._run
+
+    def begin(self, run: Run) -> None:
+        """The run has begun."""
+        self._run = run
+
+    def typed_output(self) -> Output[Any]:
+        """What the answer is to be. Raises UsageError if it is plain text."""
+        output = self.run.state.plan.output
+        if output is None:
+            raise UsageError("there are no partial values of plain text: give the agent an output=, or use text()")
+        return output
 
     @property
     def transcript(self) -> Transcript:
@@ -277,9 +343,8 @@ class OfRun:
 class RunStream(Stream[T], OfRun):
     """A run's events as they happen, async."""
 
-    def __init__(self, run: Run, work: Callable[[Stream[T]], Awaitable[T]]) -> None:
-        super().__init__(work)
-        self.run = run
+    def __init__(self, work: Callable[[RunStream[T]], Awaitable[T]]) -> None:
+        super().__init__(lambda _: work(self))
 
     @property
     def result(self) -> T:
@@ -289,22 +354,26 @@ class RunStream(Stream[T], OfRun):
     def steps(self) -> AsyncIterator[StepFinished]:
         """The model's replies, one by one; the run goes on when the next is asked for."""
         self._stepping = True
-        return _Picked(self, lambda event: event if isinstance(event, StepFinished) else None)
+        return _Picked(self, lambda event: event if isinstance(event, StepFinished) else MISSING)
 
-    def _transcript(self) -> Transcript:
-        return self.transcript
+    def partials(self) -> AsyncIterator[Any]:
+        """The typed answer as far as it is known, each time that more is: see `Output.partial`.
+
+        A correction, or a reply whose stream broke, begins it anew. Raises UsageError without a typed output.
+        """
+        return _Picked(self, Partials(self).after)
+
+    def _transcript(self) -> Transcript | None:
+        return self.transcript if self.is_begun else None
 
     def _give_up(self) -> None:
         super()._give_up()
-        self.run.fail(Cancelled())
+        if self.is_begun:
+            self.run.fail(Cancelled())
 
 
 class RunStreamSync(StreamSync[T], OfRun):
     """A run's events as they happen."""
-
-    def __init__(self, run: Run, work: Generator[events.Event, None, T], caller: Caller) -> None:
-        super().__init__(work, caller)
-        self.run = run
 
     @property
     def result(self) -> T:
@@ -317,8 +386,20 @@ class RunStreamSync(StreamSync[T], OfRun):
             if isinstance(event, StepFinished):
                 yield event
 
-    def _transcript(self) -> Transcript:
-        return self.transcript
+    def partials(self) -> Iterator[Any]:
+        """The typed answer as far as it is known, each time that more is: see `Output.partial`.
+
+        A correction, or a reply whose stream broke, begins it anew. Raises UsageError without a typed output.
+        """
+        return self._grown(Partials(self))
+
+    def _grown(self, partials: Partials) -> Iterator[Any]:
+        for event in self:
+            if (known := partials.after(event)) is not MISSING:
+                yield known
+
+    def _transcript(self) -> Transcript | None:
+        return self.transcript if self.is_begun else None
 
 
 class ReplyStream(Stream["Reply"]):

@@ -3,125 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import update_wrapper
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, overload
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
-
-from agentkit._json import dumps, is_list
-from agentkit.calling import Kind, LoopThread, finish, finish_async, kind_of
-from agentkit.errors import AgentKitError, BadArguments, Cancelled, UsageError
-from agentkit.messages import Audio, File, Image, ToolCall, ToolResult, ToolSpec
-from agentkit.schema import FunctionSchema, describe
+from agentkit._json import is_object
+from agentkit.calling import Kind, LoopThread, kind_of
+from agentkit.context import Context, Function, Hook, Invoke
+from agentkit.errors import UsageError
+from agentkit.guards import ToolGuard, tool_guards_of
+from agentkit.messages import ToolCall, ToolSpec
+from agentkit.schema import BareSchema, FunctionSchema, describe
 
 if TYPE_CHECKING:
-    from agentkit.transcript import Pending
+    from collections.abc import Callable, Iterable, Mapping
 
-Deps = TypeVar("Deps")
-F = TypeVar("F", bound=Callable[..., Any])
 MAX_OUTPUT_CHARS: Final = 100_000
+OnUnknown: TypeAlias = Literal["retry", "ask", "fail"]
 
 
-class Retry(Exception):  # it is a request to the model, raised by tools
-    """Raised by a tool to tell the model what to do differently: its text goes to the model as it is."""
-
-
-class TookTooLong(TimeoutError):  # it says what happened
-    """A tool's function was given up after its timeout_s; raised by the drivers."""
-
-
-class CancelFlag:
-    """Whether a piece of work is no longer wanted; set from any thread."""
-
-    __slots__ = ("is_heeded", "is_set")
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self.is_heeded = False  # the work has seen it: what it gives from then on is not what was asked for
-
-
-class Context(Generic[Deps]):
-    """What a tool may know of the run that calls it: give the tool a first parameter annotated `Context[…]`.
-
-    `deps` is what the caller passed to the run. `idempotency_key` names this call and stays the same if it is run again
-    after a retry or in a resumed run. The result has to be there within `allowed_s` seconds, that is at `deadline` on
-    time.monotonic(); both are None if there is no limit.
-    """
-
-    __slots__ = ("_flag", "_progress", "allowed_s", "call", "deadline", "deps", "idempotency_key", "step")
-
-    def __init__(
-        self,
-        deps: Deps,
-        call: ToolCall,
-        *,
-        idempotency_key: str = "",
-        step: int = 0,
-        deadline: float | None = None,
-        allowed_s: float | None = None,
-        flag: CancelFlag | None = None,
-        progress: Callable[[Any], None] | None = None,
-    ) -> None:
-        self.deps = deps
-        self.call = call
-        self.idempotency_key = idempotency_key
-        self.step = step
-        self.deadline = deadline
-        self.allowed_s = allowed_s
-        self._flag = flag or CancelFlag()
-        self._progress = progress
-
-    @property
-    def cancelled(self) -> bool:
-        """True once the result is no longer wanted; a long sync tool should look now and then, and return."""
-        if self._flag.is_set:
-            self._flag.is_heeded = True
-        return self._flag.is_set
-
-    def cancel(self) -> None:
-        """Set `cancelled`."""
-        self._flag.is_set = True
-
-    def progress(self, value: Any) -> None:
-        """Tell whoever listens to the run how far the work is. Raises Cancelled if the result is no longer wanted."""
-        if self.cancelled:
-            raise Cancelled("the result is no longer wanted")
-        if self._progress is not None:
-            self._progress(value)
-
-
-@dataclass(slots=True, eq=False)
-class Invoke:
-    """Run a tool's function with these arguments; the outcome is what it returned, or the error that it raised."""
-
-    tool: Tool
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    context: Context[Any]
-
-    def start(self) -> Any:
-        """Call the function: its value, or the coroutine or generator that gives it."""
-        if self.tool.wants_context:
-            return self.tool.function(self.context, *self.args, **self.kwargs)
-        return self.tool.function(*self.args, **self.kwargs)
-
-    def run_sync(self) -> Any:
-        """The result of a function that is not async."""
-        return finish(self.start(), self.context.progress)
-
-    async def run(self) -> Any:
-        """The result of any function; one that is not async holds the event loop meanwhile."""
-        return await finish_async(self.start(), self.context.progress)
-
-
-class Tool:
+class Tool(Function):
     """A function with what a model is told of it and how it is to be run. It stays callable as the function it was.
 
     See `tool` for the options.
     """
+
+    handoff: str | None = None
+    """The agent that goes on after this call, if it is a hand-off."""
+    delegate: Callable[..., Any] | None = None
+    """Makes the run that does the calls, if another agent does them."""
 
     def __init__(
         self,
@@ -138,10 +48,17 @@ class Tool:
         repeatable: bool = False,
         inline: bool = False,
         strict: bool = False,
+        approval: bool | Callable[..., Any] = False,
+        external: bool = False,
+        enabled: bool | Callable[..., Any] = True,
+        on_unknown: OnUnknown | None = None,
+        guards: Iterable[ToolGuard | Callable[..., Any]] = (),
+        schema: FunctionSchema | BareSchema | None = None,
         localns: Mapping[str, Any] | None = None,
     ) -> None:
         described = _as_called(function)
-        schema = describe(described, context=Context, name=name, description=description, localns=localns)
+        if schema is None:
+            schema = describe(described, context=Context, name=name, description=description, localns=localns)
         if attempts < 1:
             raise UsageError(f"tool {schema.name}: attempts={attempts} must be 1 or more")
         if attempts > 1 and not retry_on:
@@ -152,9 +69,12 @@ class Tool:
             raise UsageError(f"tool {schema.name}: timeout_s={timeout_s} must be more than 0")
         if max_output_chars < 1:
             raise UsageError(f"tool {schema.name}: max_output_chars={max_output_chars} must be 1 or more")
+        if on_unknown not in (None, "retry", "ask", "fail"):
+            raise UsageError(f"tool {schema.name}: on_unknown={on_unknown!r} is not one of 'retry', 'ask', 'fail'")
         self.function = function
-        self.schema: FunctionSchema = schema
+        self.schema = schema
         self.kind: Kind = kind_of(described)
+        self.wants_context = schema.wants_context
         self.timeout_s = timeout_s
         self.attempts = attempts
         self.retry_on = retry_on
@@ -163,6 +83,11 @@ class Tool:
         self.exclusive = exclusive
         self.repeatable = repeatable
         self.inline = inline
+        self.approval = Hook(approval, f"approval of {schema.name}:", takes=1) if callable(approval) else approval
+        self.external = external
+        self.enabled = Hook(enabled, f"enabled of {schema.name}:", takes=0) if callable(enabled) else enabled
+        self.on_unknown: OnUnknown = on_unknown or ("retry" if read_only else "ask")
+        self.guards = tool_guards_of(guards)
         self.spec = _spec(schema, strict=strict)
         update_wrapper(self, function if hasattr(function, "__name__") else described, updated=())
 
@@ -182,19 +107,10 @@ class Tool:
         return self.spec.parameters
 
     @property
-    def wants_context(self) -> bool:
-        """Whether the function takes a Context first."""
-        return self.schema.wants_context
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function has to be awaited."""
-        return self.kind in ("async", "async generator")
-
-    @property
-    def needs_thread(self) -> bool:
-        """Whether sync code needs a thread beside its own to run the function: to await it, or to give it up."""
-        return self.is_async or self.timeout_s is not None
+    def may_overtake(self) -> bool:
+        """Whether its calls may start while the reply that asks for them is still being read."""
+        plain = self.exclusive is False and self.approval is False and not self.external and not self.guards
+        return self.read_only and plain and self.delegate is None and self.handoff is None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it is."""
@@ -206,8 +122,26 @@ class Tool:
             return self
         return self._with(bound(instance, owner))
 
+    @classmethod
+    def of(cls, spec: ToolSpec | Mapping[str, Any], function: Callable[..., Any] | None = None, **options: Any) -> Tool:
+        """A tool whose JSON Schema is known at run time alone, as a ToolSpec or as it stands in a request.
+
+        `function` is called with the run's Context and the arguments as a dict; without one the tool is external.
+        The options are those of `tool`. Raises UsageError.
+        """
+        schema = BareSchema(spec_of(spec))
+        return cls(function or _no_body, schema=schema, external=function is None, **options)
+
+    def renamed(self, name: str, description: str | None = None) -> Tool:
+        """The same tool under another name. Raises UsageError if it cannot be one."""
+        schema = self.schema.renamed(name, self.description if description is None else description)
+        twin = self._with(self.function)
+        twin.schema = schema
+        twin.spec = _spec(schema, strict=self.spec.strict)
+        return twin
+
     def _with(self, function: Callable[..., Any]) -> Tool:
-        twin = object.__new__(Tool)
+        twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.function = function
         return twin
@@ -238,7 +172,7 @@ class Tool:
     def bind(self, arguments: str | bytes | Mapping[str, Any], context: Context[Any]) -> Invoke:
         """The call that these arguments ask for. Raises BadArguments."""
         args, kwargs = self.schema.validate(arguments)
-        return Invoke(self, args, kwargs, context)
+        return Invoke(self, context, args, kwargs)
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
@@ -266,7 +200,26 @@ def _callable(function: object) -> Callable[..., Any]:
     return function
 
 
-def _spec(schema: FunctionSchema, *, strict: bool) -> ToolSpec:
+def _no_body(context: Context[Any], arguments: dict[str, Any]) -> Any:
+    raise UsageError(f"{context.call.name} has no body: its caller answers the call of {context.call.id}, {arguments}")
+
+
+def spec_of(item: ToolSpec | Mapping[str, Any]) -> ToolSpec:
+    """A tool as it stands in a request, as a ToolSpec. Raises UsageError."""
+    if isinstance(item, ToolSpec):
+        return item
+    function = item.get("function")
+    if not is_object(function) or not isinstance(function.get("name"), str):
+        raise UsageError(f"a tool as a dict is {{'type': 'function', 'function': {{'name': …}}}}, not {dict(item)!r}")
+    return ToolSpec(
+        function["name"],
+        function.get("description", ""),
+        function.get("parameters"),
+        strict=bool(function.get("strict")),
+    )
+
+
+def _spec(schema: FunctionSchema | BareSchema, *, strict: bool) -> ToolSpec:
     parameters: Mapping[str, Any] | None = schema.parameters
     if strict and (parameters := schema.strict()) is None:
         raise UsageError(
@@ -292,6 +245,11 @@ def tool(
     repeatable: bool = False,
     inline: bool = False,
     strict: bool = False,
+    approval: bool | Callable[..., Any] = False,
+    external: bool = False,
+    enabled: bool | Callable[..., Any] = True,
+    on_unknown: OnUnknown | None = None,
+    guards: Iterable[ToolGuard | Callable[..., Any]] = (),
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function a tool, with more said of it than its signature and docstring can.
@@ -308,6 +266,14 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
         repeatable: The same call with the same result again and again is no sign of a model that is stuck.
         inline: A sync function so short that an async run may call it in the event loop's thread.
         strict: Ask the endpoint to hold the model to the schema, in OpenAI's strict form.
+        approval: Whether a call waits for a decision before it runs; or a function of the call, or of the context and
+            the call, sync or async, that says so.
+        external: It has no body: a call waits for its caller to answer it.
+        enabled: Whether it is offered; or a function, which may take the context, asked before each request.
+        on_unknown: What becomes of a call that had started when the process died, so that nobody knows whether it was
+            done: "retry" runs it again under the same idempotency key, "ask" puts it to the caller, "fail" tells the
+            model. "ask" unless the tool is read_only, which is run again.
+        guards: What looks at its calls before they run, and after.
 
     Raises:
         UsageError: a parameter cannot be described to a model, or an option is out of range.
@@ -358,131 +324,3 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool | None:
 
 def _folded(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
-
-
-def startable(waiting: Sequence[Pending], running: Collection[Pending], tools: Mapping[str, Tool]) -> list[Pending]:
-    """Which of the waiting calls may start beside the running ones, in call order."""
-    locks = {_lock(pending, tools) for pending in running}
-    if True in locks:
-        return []
-    chosen: list[Pending] = []
-    for pending in waiting:
-        lock = _lock(pending, tools)
-        if lock is True:
-            if not running and not chosen:
-                chosen.append(pending)
-            break  # a barrier: what stands after it waits for it
-        if lock is False or lock not in locks:
-            chosen.append(pending)
-        locks.add(lock)
-    return chosen
-
-
-def _lock(pending: Pending, tools: Mapping[str, Tool]) -> bool | str:
-    made = tools.get(pending.call.name)
-    return made is not None and made.exclusive
-
-
-def early_calls(sealed: Sequence[ToolCall], tools: Mapping[str, Tool]) -> list[ToolCall]:
-    """Which calls of a reply that is still being read may start: the first ones, as long as they only look.
-
-    A look must not overtake a write, so the first call of another kind ends the list.
-    """
-    chosen: list[ToolCall] = []
-    for call in sealed:
-        made = find_tool(tools, call.name)
-        if made is None or not made.read_only or made.exclusive is not False:
-            break
-        chosen.append(call if made.name == call.name else replace(call, name=made.name))
-    return chosen
-
-
-def call_steps(
-    tools: Mapping[str, Tool], pending: Pending, context: Context[Any]
-) -> Generator[Invoke, Any, ToolResult]:
-    """From a call to its result: the arguments are checked, the function is run, its value is written for the model."""
-    made = tools.get(pending.call.name)
-    if made is None:
-        return unknown(pending.call.name, tools)
-    try:
-        invoke = made.bind(pending.call.arguments, context)
-    except BadArguments as error:
-        return ToolResult(str(error), "not_run")
-    attempt = 1
-    while True:
-        try:
-            value = yield invoke
-        except Exception as error:  # whatever it is, the model is told and the caller has it
-            # what was given up may still be at work, and is not started a second time beside that
-            if attempt >= made.attempts or isinstance(error, TookTooLong) or not isinstance(error, made.retry_on):
-                return failed(made, error)
-        else:
-            return result_of(made, value)
-        attempt += 1
-
-
-def unknown(name: str, tools: Mapping[str, Tool]) -> ToolResult:
-    """What the model is told that called a tool that there is not."""
-    known = ", ".join(sorted(tools)) or "none"
-    return ToolResult(f"There is no tool {name!r}. The tools are: {known}.", "not_run")
-
-
-def failed(made: Tool, error: Exception) -> ToolResult:
-    """What the model is told of an error: the words meant for it, of an unexpected one only its type."""
-    shown = f"{type(error).__name__}: {error}"
-    if isinstance(error, Retry | AgentKitError):
-        content = str(error)
-    elif isinstance(error, TookTooLong):
-        content = f"{made.name} was given up: {error}."
-    else:
-        content = f"{made.name} failed with {type(error).__name__}."
-    return ToolResult(content, "failed", error=shown, raised=error)
-
-
-def result_of(made: Tool, value: Any) -> ToolResult:
-    """A function's value as the model gets it: text as it is, values as JSON, images and files as parts beside it."""
-    if isinstance(value, ToolResult):
-        return value
-    parts: tuple[dict[str, Any], ...] = ()
-    if isinstance(value, str):
-        content = value
-    elif value is None:
-        content = ""
-    else:
-        items: Sequence[Any] = value if is_list(value) else (value,)
-        parts = tuple([item.data for item in items if isinstance(item, _PARTS)])
-        try:
-            content = _beside(parts, items) if parts else _written(value)
-        except ValueError as error:
-            message = f"{made.name} returned a {type(value).__name__}, which cannot be written as JSON."
-            return ToolResult(message, "failed", error=f"{type(error).__name__}: {error}", value=value, raised=error)
-    return ToolResult(shortened(content, made.max_output_chars), parts=parts, value=value)
-
-
-_PARTS: Final = (Image, Audio, File)
-
-
-def _beside(parts: Sequence[Mapping[str, Any]], items: Sequence[Any]) -> str:
-    rest = [item for item in items if not isinstance(item, _PARTS)]
-    texts = [item if isinstance(item, str) else _written(item) for item in rest]
-    return "\n".join([*texts, f"({len(parts)} attached in the next message: {', '.join(p['type'] for p in parts)})"])
-
-
-def _written(value: object) -> str:
-    try:
-        return to_json(value).decode()
-    except PydanticSerializationError:  # of a name that is no Unicode, as a folder may hold, too
-        return dumps(to_jsonable_python(value)).decode()
-
-
-def shortened(text: str, limit: int) -> str:
-    """A text of at most `limit` characters: its head and tail, and between them how much was left out."""
-    if len(text) <= limit:
-        return text
-    room = max(0, limit - len(_left_out(len(text), len(text))))
-    tail = room // 3
-    return text[: room - tail] + _left_out(len(text) - room, len(text)) + (text[-tail:] if tail else "")
-
-
-def _left_out(count: int, total: int) -> str:
-    return f"\n… {count} of {total} characters left out …\n"

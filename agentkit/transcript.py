@@ -1,84 +1,25 @@
-"""The state of a run: an append-only list of entries, each a message with what is never sent beside it.
-
-The result of a call belongs to the call, in the entry of the message that asked for it: there are no entries for tool
-messages, so that a result can land in any order, and none can be lost, doubled or orphaned.
-"""
+"""The state of a run: an append-only list of entries, how it is written down and read again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from agentkit._json import dumps, is_array, is_list, is_object, loads
+from agentkit._json import dumps, is_list, is_object, loads
+from agentkit.approval import Approve, Decision, decision_data, decision_of
+from agentkit.entries import CallRecord, Entry, Hold, Pending, entry_messages, mapped_entry
 from agentkit.errors import UsageError
-from agentkit.messages import Message, ToolCall, ToolResult, Usage, calls_of, content_data, text_of, user
+from agentkit.messages import Message, ToolCall, ToolResult, Usage, calls_of, content_data, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["NOT_RUN", "VERSION", "CallRecord", "Entry", "Pending", "Transcript", "entry_messages"]
 
 VERSION: Final = 1
 NOT_RUN: Final = (
     "This call was not run: the conversation was continued without it. Call the tool again if it is needed."
 )
-
-Author: TypeAlias = Literal["caller", "model", "loop"]
-
-
-@dataclass(slots=True)
-class CallRecord:
-    """A tool call and what became of it. It is replaced, never changed.
-
-    `call.id` is unique in the transcript and is what is sent, also where the model gave none or gave one twice.
-    `started_at` (Unix time) is set before the tool's function runs.
-    """
-
-    call: ToolCall
-    started_at: float | None = None
-    result: ToolResult | None = None
-
-
-@dataclass(slots=True)
-class Entry:
-    """A message, exactly as it was sent or received, and what is known of it. It is replaced, never changed.
-
-    `run` names the run that added it ('' if it was loaded from a plain list), `step` counts that run's replies so far,
-    `author` tells the loop's own corrections and hints from the caller's messages, `at` is Unix time, `elapsed_s` how
-    long the run had been at work, `agent` the active agent, `source` the endpoint that a reply came from.
-    """
-
-    message: Message
-    author: Author = "caller"
-    run: str = ""
-    step: int = 0
-    at: float = 0.0
-    elapsed_s: float = 0.0
-    agent: str | None = None
-    source: str | None = None
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    cost: float | None = None
-    calls: tuple[CallRecord, ...] = ()
-
-
-class Pending:
-    """Where a call without a result stands: the entry's index, and the call's place in it."""
-
-    __slots__ = ("call", "entry", "key", "position")
-
-    def __init__(self, entry: int, position: int, call: ToolCall, key: str) -> None:
-        self.entry = entry
-        self.position = position
-        self.call = call
-        self.key = key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pending) and (self.entry, self.position) == (other.entry, other.position)
-
-    def __hash__(self) -> int:
-        return hash((self.entry, self.position))
-
-    def __repr__(self) -> str:
-        return f"Pending({self.call.name} {self.call.id})"
 
 
 class Transcript:
@@ -87,13 +28,15 @@ class Transcript:
     A run copies the transcript that it is given (the entries are shared), so it never changes under its holder.
     """
 
-    __slots__ = ("_entries", "_ids", "_open", "mended", "spliced")
+    __slots__ = ("_entries", "_ids", "_open", "changed", "mended", "offset", "spliced")
 
     def __init__(self, entries: Sequence[Entry] = ()) -> None:
         self._entries: list[Entry] = []
         self._ids: set[str] = set()
         self._open: dict[tuple[int, int], None] = {}
         self.mended: tuple[str, ...] = ()
+        self.offset = 0  # how many entries stand before the first, where only the last ones were read
+        self.changed: dict[int, None] | None = None  # where a journal is kept: which entries it does not have yet
         self.spliced: dict[Any, Any] = {}  # chat/request.py keeps the encoded messages here: a cache, no state
         for entry in entries:
             self.append(entry)
@@ -116,14 +59,34 @@ class Transcript:
     @property
     def pending(self) -> list[Pending]:
         """The calls without a result, in call order."""
-        return [
-            Pending(i, j, self._entries[i].calls[j].call, call_key(self._entries[i], i, j))
-            for i, j in sorted(self._open)
-        ]
+        return [self._pending(i, j) for i, j in sorted(self._open)]
+
+    def _pending(self, index: int, position: int) -> Pending:
+        entry = self._entries[index]
+        record = entry.calls[position]
+        others = record.decision.arguments if isinstance(record.decision, Approve) else None
+        arguments = None if others is None else dumps(dict(others)).decode()
+        return Pending(index, position, record.call, self.key(entry.run, index, position), arguments)
+
+    def key(self, run: str, index: int, position: int) -> str:
+        """A call's idempotency key: of the run and the place, never of the content."""
+        return f"{run}:{index + self.offset}:{position}"
+
+    def record(self, pending: Pending) -> CallRecord:
+        """What is known of a call."""
+        return self._entries[pending.entry].calls[pending.position]
+
+    def keep(self, *, since: Transcript) -> None:
+        """Note from now on what changes, and what is other than in an earlier transcript, for a journal."""
+        known = since.entries
+        self.changed = {
+            index: None for index, entry in enumerate(self._entries) if index >= len(known) or known[index] is not entry
+        }
 
     def copy(self) -> Transcript:
         """The same entries in a transcript of its own."""
         twin = Transcript()
+        twin.offset = self.offset
         twin._entries, twin._ids, twin._open = self._entries.copy(), self._ids.copy(), self._open.copy()
         return twin
 
@@ -134,12 +97,20 @@ class Transcript:
             calls = tuple(self._identified(record, index, j) for j, record in enumerate(entry.calls))
             entry = replace(entry, calls=calls) if calls != entry.calls else entry
             self._open |= {(index, j): None for j, record in enumerate(calls) if record.result is None}
+        if self.changed is not None:
+            self.changed[len(self._entries)] = None
         self._entries.append(entry)
+
+    def replace(self, index: int, entry: Entry) -> None:
+        """Put another entry in the place of one with the same calls."""
+        if self.changed is not None:
+            self.changed[index] = None
+        self._entries[index] = entry
 
     def _identified(self, record: CallRecord, index: int, position: int) -> CallRecord:
         name = record.call.id
         if not name or name in self._ids:
-            name = f"call_{index}_{position}"
+            name = f"call_{index + self.offset}_{position}"
             while name in self._ids:
                 name += "_"
             record = replace(record, call=replace(record.call, id=name))
@@ -156,8 +127,35 @@ class Transcript:
         """Record that a call's function is about to run."""
         self._change(pending, 0.0, started_at=at)
 
+    def hold(self, pending: Pending, hold: Hold | None) -> None:
+        """Record what a call waits for."""
+        entry, place = self._entries[pending.entry], pending.position
+        record = replace(entry.calls[place], hold=hold)
+        self.replace(pending.entry, replace(entry, calls=(*entry.calls[:place], record, *entry.calls[place + 1 :])))
+
+    def restart(self, pending: Pending, decision: Decision) -> None:
+        """Record that a call, of which nobody knows how far it came, is to run again."""
+        entry, place = self._entries[pending.entry], pending.position
+        record = replace(entry.calls[place], started_at=None, hold=None, decision=decision)
+        self.replace(pending.entry, replace(entry, calls=(*entry.calls[:place], record, *entry.calls[place + 1 :])))
+
+    def decide(self, pending: Pending, decision: Decision) -> None:
+        """Record what was decided of a call."""
+        self._change(pending, 0.0, decision=decision)
+
+    def delegate(self, pending: Pending, transcript: Transcript) -> None:
+        """Record that a call is done in a conversation of its own."""
+        self._change(pending, 0.0, transcript=transcript)
+
     def _change(
-        self, pending: Pending, elapsed_s: float, *, started_at: float | None = None, result: ToolResult | None = None
+        self,
+        pending: Pending,
+        elapsed_s: float,
+        *,
+        started_at: float | None = None,
+        result: ToolResult | None = None,
+        decision: Decision | None = None,
+        transcript: Transcript | None = None,
     ) -> None:
         entry = self._entries[pending.entry]
         known = entry.calls[pending.position]
@@ -165,8 +163,13 @@ class Transcript:
             known.call,
             known.started_at if started_at is None else started_at,
             known.result if result is None else result,
+            known.hold,
+            known.decision if decision is None else decision,
+            known.transcript if transcript is None else transcript,
         )
         place = pending.position
+        if self.changed is not None:
+            self.changed[pending.entry] = None
         self._entries[pending.entry] = Entry(  # a fifth of what replace() takes
             entry.message,
             entry.author,
@@ -180,23 +183,30 @@ class Transcript:
             entry.usage,
             entry.cost,
             (*entry.calls[:place], record, *entry.calls[place + 1 :]),
+            entry.model,
+            entry.instructions,
+            entry.guarded,
+            entry.covers,
         )
 
-    def adopt(self, run: str, resolved: Callable[[ToolCall], ToolCall]) -> None:
-        """Make calls without a result that no run asked for (they were loaded) those of `run`, by its own names."""
+    def adopt(self, run: str, adopted: Callable[[CallRecord], CallRecord]) -> None:
+        """Make calls without a result that no run asked for (they were loaded) those of `run`."""
         for index in {i for i, _ in self._open}:
             entry = self._entries[index]
             if not entry.run:
-                calls = tuple([replace(record, call=resolved(record.call)) for record in entry.calls])
-                self._entries[index] = replace(entry, run=run, calls=calls)
+                self._entries[index] = replace(entry, run=run, calls=tuple(map(adopted, entry.calls)))
 
     def mapped(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Transcript:
         """A new transcript whose messages, and results as tool messages, went through `change`."""
-        return Transcript([_mapped(entry, change) for entry in self._entries])
+        return Transcript([mapped_entry(entry, change) for entry in self._entries])
 
     def dump(self) -> str:
         """All of it as JSON, versioned. `load` restores it."""
-        return (b'{"agentkit":%d,"entries":[%s]}' % (VERSION, b",".join(map(_dump_entry, self._entries)))).decode()
+        return _dumped(self).decode()
+
+    def dump_entry(self, index: int) -> bytes:
+        """One entry as it stands in a dump."""
+        return _dump_entry(self._entries[index])
 
     @classmethod
     def load(
@@ -247,42 +257,6 @@ class Transcript:
         return (Transcript.load, (self.dump(),))
 
 
-def call_key(entry: Entry, index: int, position: int) -> str:
-    """A call's idempotency key: of the run and the place, never of the content."""
-    return f"{entry.run}:{index}:{position}"
-
-
-def entry_messages(entry: Entry) -> list[dict[str, Any]]:
-    """An entry as Chat Completions messages: its own, one tool message per result in call order, then their parts."""
-    data = entry.message.data
-    if not entry.calls:
-        return [data]
-    listed = data.get("tool_calls")
-    if not is_array(listed) or [record.call.id for record in entry.calls] != [call.id for call in calls_of(data)]:
-        data.pop("function_call", None)
-        data["tool_calls"] = [record.call.data for record in entry.calls]
-    messages, parts = [data], list[dict[str, Any]]()
-    for record in entry.calls:
-        if record.result is not None:
-            messages.append({"role": "tool", "tool_call_id": record.call.id, "content": record.result.content})
-            parts += record.result.parts
-    if parts:
-        messages.append(user(parts).data)
-    return messages
-
-
-def _mapped(entry: Entry, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Entry:
-    message = Message(change(entry.message.data))
-    calls: list[CallRecord] = []
-    for record, call in zip(entry.calls, calls_of(message.data), strict=True):
-        result = record.result
-        if result is not None:
-            told = change({"role": "tool", "tool_call_id": record.call.id, "content": result.content})
-            result = replace(result, content=text_of(told["content"]))
-        calls.append(replace(record, call=replace(record.call, arguments=call.arguments), result=result))
-    return replace(entry, message=message, calls=tuple(calls))
-
-
 # Dumps
 
 # What of an entry is dumped as it is, and the value that is left out.
@@ -292,8 +266,14 @@ _PLAIN: Final[dict[str, Any]] = {
     "step": 0,
     "at": 0.0,
     "elapsed_s": 0.0,
-    **dict.fromkeys(("agent", "source", "finish_reason", "cost")),
+    "guarded": False,
+    "covers": 0,
+    **dict.fromkeys(("agent", "source", "finish_reason", "cost", "model")),
 }
+
+
+def _dumped(transcript: Transcript) -> bytes:
+    return b'{"agentkit":%d,"entries":[%s]}' % (VERSION, b",".join(map(_dump_entry, transcript.entries)))
 
 
 def _dump_entry(entry: Entry) -> bytes:
@@ -302,6 +282,8 @@ def _dump_entry(entry: Entry) -> bytes:
         beside["usage"] = entry.usage.data
     if entry.calls:
         beside["calls"] = [_dump_call(record) for record in entry.calls]
+    if entry.instructions:
+        beside["instructions"] = entry.instructions
     return b'{"message":%s,%s' % (entry.message.json, dumps(beside)[1:])
 
 
@@ -310,12 +292,20 @@ def _dump_call(record: CallRecord) -> dict[str, Any]:
     data: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
     if record.started_at is not None:
         data["started_at"] = record.started_at
+    if record.hold is not None:
+        data["hold"] = record.hold
+    if record.decision is not None:
+        data["decision"] = decision_data(record.decision)
+    if record.transcript is not None:
+        data["transcript"] = loads(_dumped(record.transcript))
     if result is not None:
         kept: dict[str, Any] = {"content": result.content, "status": result.status}
         if result.parts:
             kept["parts"] = list(result.parts)
         if result.error is not None:
             kept["error"] = result.error
+        if result.handoff is not None:
+            kept["handoff"] = result.handoff
         data["result"] = kept
     return data
 
@@ -338,6 +328,7 @@ def _load_entry(data: Mapping[str, Any]) -> Entry:
         Message(data["message"]),
         **{name: data[name] for name in _PLAIN if name in data},
         usage=None if usage is None else Usage(**usage),
+        instructions={name: (head, turn) for name, (head, turn) in data.get("instructions", {}).items()},
         calls=tuple(_load_call(call) for call in data.get("calls", ())),
     )
 
@@ -346,8 +337,17 @@ def _load_call(data: Mapping[str, Any]) -> CallRecord:
     kept = data.get("result")
     result = None
     if kept is not None:
-        result = ToolResult(kept["content"], kept["status"], tuple(kept.get("parts", ())), kept.get("error"))
-    return CallRecord(ToolCall(data["id"], data["name"], data["arguments"]), data.get("started_at"), result)
+        parts = tuple(kept.get("parts", ()))
+        result = ToolResult(kept["content"], kept["status"], parts, kept.get("error"), kept.get("handoff"))
+    decision, inner = data.get("decision"), data.get("transcript")
+    return CallRecord(
+        ToolCall(data["id"], data["name"], data["arguments"]),
+        data.get("started_at"),
+        result,
+        data.get("hold"),
+        None if decision is None else decision_of(decision),
+        None if inner is None else _load_dump(inner),
+    )
 
 
 # Plain lists

@@ -19,11 +19,13 @@ from agentkit.events import (
 )
 from agentkit.logs import log
 from agentkit.policy import next_wait
+from agentkit.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentkit._http.request import Headers
+    from agentkit.budget import Budget
     from agentkit.chat.request import Body
     from agentkit.clock import Clock
     from agentkit.endpoint import Address
@@ -78,7 +80,9 @@ class Wire:
         "clock",
         "emit",
         "exchanges",
+        "model",
         "resume_stream",
+        "spending",
         "step",
         "time_left",
         "waited_s",
@@ -92,13 +96,16 @@ class Wire:
         exchanges: list[Exchange] | None = None,
         time_left: Callable[[], float | None] = lambda: None,
         resume_stream: bool = False,
+        budgets: tuple[Budget, ...] = (),
     ) -> None:
         self.clock = clock
         self.emit = emit
         self.exchanges = exchanges
         self.time_left = time_left
         self.resume_stream = resume_stream
+        self.spending = Spending(budgets)
         self.step = 0
+        self.model: str | None = None  # what was asked last
         self.waited_s = 0.0
         self._told = False
         self._first_at = 0.0
@@ -119,7 +126,15 @@ class Wire:
         return own if any(name.lower() == _KEY_NAME for name, _ in own) else [*own, (_KEY_NAME, self._key)]
 
     def begin(self, effect: Send, address: Address) -> Exchange:
-        """Note that a request goes out."""
+        """Note that a request goes out, once the most that it can cost is reserved.
+
+        Raises:
+            LimitReached: that does not fit into a budget.
+            UsageError: there is a budget, and nobody knows what the model costs.
+        """
+        if self.spending.budgets:
+            self.spending.reserve(effect, self.clock.now())
+        self.model = effect.model
         if effect.attempt == 1:
             self._first_at = time.monotonic()
         shown = [*address.shown, *((n, HIDDEN if n.lower() in SECRET else v) for n, v in self._own(effect))]
@@ -159,9 +174,19 @@ class Wire:
             exchange.hide(key)
         if log.isEnabledFor(DEBUG):
             log.debug("%s", exchange.shown())
+        self.spending.settle(effect, exchange, self.step)
+
+    @property
+    def step_cost(self) -> float | None:
+        """What the requests of this step have cost, in USD.
+
+        None if one was not counted: there is no budget, and its model's price was not said.
+        """
+        return self.spending.step_cost(self.step)
 
     def fail(self, effect: Send, exchange: Exchange, error: EndpointError, key: str | None) -> None:
         """Make an error carry what is known of the exchange, and nothing of the key."""
+        self.spending.fail(error)
         total_s, left = effect.timeouts.total_s, self.time_left()
         if isinstance(error, TimedOut) and not error.retryable and total_s and (left is None or left > EARLY_S):
             # not the run's time was over but the request's, of which earlier attempts have had their part

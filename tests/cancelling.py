@@ -15,6 +15,7 @@ from agentkit import Agent, Context, Transcript, tool
 from agentkit.testing import FakeEndpoint, call, calls, say, status
 from agentkit.testing.script import Request, drip
 from tests.test_scenarios import assert_each_call_has_one_result
+from tests.tiers import SOON_S
 from tests.watching import agent_for
 
 TURNS = [
@@ -133,19 +134,19 @@ class Job:
         assert sum(m["role"] == "assistant" for m in result.transcript.messages) == len(TURNS)
 
 
-def soon(condition: Any, within_s: float = 1.0) -> None:
-    """Fail unless it comes true within a second."""
-    ends = time.monotonic() + within_s
+def soon(condition: Any) -> None:
+    """Fail unless it comes true soon."""
+    ends = time.monotonic() + SOON_S
     while not condition():
-        assert time.monotonic() < ends, "something is left after a second"
+        assert time.monotonic() < ends, f"something is left after {SOON_S} s"
         time.sleep(0.005)
 
 
-async def soon_async(condition: Any, within_s: float = 1.0) -> None:
+async def soon_async(condition: Any) -> None:
     """The same, awaited."""
-    ends = time.monotonic() + within_s
+    ends = time.monotonic() + SOON_S
     while not condition():
-        assert time.monotonic() < ends, "something is left after a second"
+        assert time.monotonic() < ends, f"something is left after {SOON_S} s"
         await anyio.sleep(0.002)
 
 

@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 
 from agentkit._http import AsyncHttp, HttpRequest, SyncHttp
 from agentkit._http.fast import FastTransport
+from tests.tiers import SOON_S
 
 SIDES = ("sync", "asyncio", "trio")
 FAST = "fast"
@@ -27,10 +28,10 @@ SIDES_AND_FAST = (*SIDES, FAST)
 class Limits:
     """What Timeouts will be, with short limits."""
 
-    connect_s: float | None = 5
-    first_byte_s: float | None = 5
-    read_s: float | None = 5
-    total_s: float | None = 20
+    connect_s: float | None = 20
+    first_byte_s: float | None = 20
+    read_s: float | None = 20
+    total_s: float | None = 60
 
 
 class Request(NamedTuple):
@@ -124,7 +125,7 @@ class Server:
             peer.close()
         assert self.wait_until(lambda: not self._open), "a script did not end"
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 5) -> bool:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 20) -> bool:
         """Waits for a change in what clients did; whether it came."""
         with self._changed:
             return self._changed.wait_for(condition, seconds)
@@ -132,7 +133,7 @@ class Server:
     def wait_for_requests(self, count: int) -> None:
         assert self.wait_until(lambda: len(self.requests) >= count), "not as many requests came"
 
-    def all_hung_up(self, seconds: float = 1) -> bool:
+    def all_hung_up(self, seconds: float = SOON_S) -> bool:
         """Whether no client holds a connection, at the latest after this time."""
         return self.wait_until(lambda: not self._open, seconds)
 

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agentkit import Agent, Context, ToolResult, Transcript
+from agentkit.consult import consult
+from agentkit.context import Invoke
 from agentkit.errors import AgentKitError
-from agentkit.loop import CallModel, Effect, Finished, RunTools, Tell, decide
-from agentkit.state import Plan, State
-from agentkit.tools import Invoke, call_steps
+from agentkit.loop import CallModel, Consult, Effect, Finished, RunTools, Tell, decide
+from agentkit.state import State
+from agentkit.toolcalls import call_steps
 from agentkit.transcript import Pending
 
 AT = 1_700_000_000.0
-
-
-def plan_of(agent: Agent[Any]) -> Plan:
-    """What an agent's runs are made with."""
-    return Plan(agent.tools, agent.name, agent.instructions, agent.settings, agent.limits, agent.on_length)
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Stepper:
     ended: Finished | AgentKitError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.state = State(plan_of(self.agent), Transcript(), self.prompt, new_run="run-1", at=self.now, began=self.now)
+        self.state = State(self.agent.plan, Transcript(), self.prompt, new_run="run-1", at=self.now, began=self.now)
 
     def again(self) -> State:
         """A state made from the dump of this one, as another process would make it."""
@@ -65,6 +62,9 @@ class Stepper:
                     self.now += self.tick
                     self.state.land(pending, result, now=self.now)
                     yield self.state
+            case Consult():
+                performed(consult(step, self.state, self._context, self.now, self.now), _invoked)
+                yield self.state
             case CallModel(request):
                 reply = performed(self.agent.model.flow(request), lambda _: None)
                 self.now += self.tick
@@ -76,9 +76,16 @@ class Stepper:
                 yield self.state
 
     def _result(self, pending: Pending) -> ToolResult:
+        steps = call_steps(self.state.tools, pending, self._context(pending), self.state.plan.tool_guards)
+        result = performed(steps, _invoked)
+        assert result is not None  # no call is given to another agent here
+        return result
+
+    def _context(self, pending: Pending | None) -> Context[Any]:
+        if pending is None:
+            return Context(self.deps, view=self.state)
         step = self.state.transcript.entries[pending.entry].step
-        context = Context(self.deps, pending.call, idempotency_key=pending.key, step=step)
-        return performed(call_steps(self.state.plan.tools, pending, context), _invoked)
+        return Context(self.deps, pending.call, idempotency_key=pending.key, step=step, view=self.state)
 
 
 R = TypeVar("R")
@@ -100,4 +107,4 @@ def performed(steps: Generator[Any, Any, R], handle: Callable[[Any], Any]) -> R:
 
 
 def _invoked(invoke: Invoke) -> Any:
-    return asyncio.run(invoke.run()) if invoke.tool.is_async else invoke.run_sync()
+    return asyncio.run(invoke.run()) if invoke.target.is_async else invoke.run_sync()

@@ -71,7 +71,7 @@ def test_with_gives_a_changed_copy() -> None:
     same = agent.with_()
     assert (same.tools, same.limits, same.model) == (agent.tools, agent.limits, agent.model)
     with pytest.raises(
-        UsageError, match="Agent has no argument modle, tols; it has model, tools, instructions, settings"
+        UsageError, match="Agent has no argument modle, tols; it has model, output, tools, instructions, validators"
     ):
         agent.with_(modle="x", tols=[])
     with pytest.raises(UsageError, match="temperature"):
@@ -129,7 +129,7 @@ def test_a_runs_tool_takes_the_place_of_the_agents() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"promt": "x"}, "a run has no argument promt; it has transcript, deps, settings"),
+        ({"promt": "x"}, "a run has no argument promt; it has transcript, conversation, busy, decisions, approve"),
         ({"settings": {"temprature": 1}}, "did you mean 'temperature'?"),
         ({"settings": {"tool_choice": "sub"}}, "the tools are: add"),
         ({"settings": {"n": 3}}, "n > 1"),

@@ -21,24 +21,31 @@ PACKAGE = ROOT / "agentkit"
 
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
-    "_json errors logs messages events transcript calling schema tools output chat policy pacing circuit flow "
-    "state loop clock _http turns endpoint wire run drive drive_async streams model fallback agent printing "
-    "history guards conversations testing serve local cli"
+    "_json errors logs messages events approval entries transcript calling context guards instructions schema tools toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit prices bound flow "
+    "plan history tally landing state loop consult clock _http turns endpoint budget spending wire run caller drive drive_async streams model fallback handoffs result args agent printing "
+    "conversations testing serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
     "_http": (
-        "loading abort allowance body chunks request proxies tls faults wire wire_async fast answer relay "
-        "sync asynchronous"
+        "loading abort allowance body chunks request proxies tls faults wire wire_async fast_line fast_answer "
+        "answer relay sync asynchronous fast"
     ).split(),
     "chat": (
-        "settings dialects exchange wording faults sse merge "
-        "reply calls stream reader request lacking jsonmode jsonreply"
+        "settings dialects control exchange wording faults sse merge "
+        "reply calls stream reader request lacking shaping jsonmode jsonreply"
+    ).split(),
+    "conversations": (
+        "faults seals words schema creating database rows leases kept searching listing memory store"
+    ).split(),
+    "serve": (
+        "faults limits check fields request access seal decisions conversation replies running service preparing "
+        "chat openapi app server"
     ).split(),
 }
 
 # All up to the loop decide, and wait for nothing; these two alone run other people's functions.
-PURE = set(LAYERS[: LAYERS.index("loop") + 1]) - {"calling", "tools"}
+PURE = set(LAYERS[: LAYERS.index("consult") + 1]) - {"calling", "context", "tools", "toolcalls", "toolsources", "toolsets", "toolcheck"}
 NOT_IN_PURE = (
     "asyncio anyio trio sniffio threading concurrent multiprocessing subprocess select selectors socket ssl "
     "time random secrets os httpx httpcore httpx2 httpcore2 aiohttp requests urllib3 urllib.request "
@@ -48,9 +55,9 @@ NOT_IN_PURE = (
 BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
-EXTRAS = {"_http": {"aiohttp", "httpx_aiohttp"}, "calling": {"trio"}, "local": {"xllamacpp"}, "testing": {"pytest"}}
+EXTRAS = {"_http": {"aiohttp", "aiohappyeyeballs"}, "calling": {"trio"}, "prices": {"genai_prices"}, "conversations": {"sqlalchemy"}, "local": {"xllamacpp"}, "testing": {"pytest"}, "serve": {"starlette", "uvicorn", "cryptography"}, "cli": {"typer", "rich", "prompt_toolkit"}}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
-DOORS = {"agentkit.model"}  # the one function that loads a part of the package by name
+DOORS = {"agentkit.model", "agentkit.cli.serving"}  # each has one function that loads a part of the package by name
 
 FORBIDDEN_WORDS = re.compile(
     r"\bissues? (no\. ?|number )?#?\d|/wor[k]/|\bpypi[.]org|files[.]pythonhosted", re.IGNORECASE

@@ -1,4 +1,4 @@
-"""Cancelling while something is waited for, from wherever: within a second it is over and nothing is left."""
+"""Cancelling while something is waited for, from wherever: it is over at once and nothing is left."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from agentkit.events import ToolFinished, ToolStarted
 from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, say, status
 from agentkit.testing.script import hang, stall
 from tests.cancelling import soon, threads
+from tests.tiers import SOON_S
 from tests.watching import agent_for
 
 LONG_S = 30.0
+CANCELLED = "This call was cancelled before it had a result."
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ class Place:
 
     def reached(self, fake: FakeEndpoint) -> None:
         if self.in_tool:
-            assert self.tools.working.wait(5)
+            assert self.tools.working.wait(20)
         else:
             fake.wait_until(lambda: len(fake.requests) == len(self.script))
 
@@ -147,7 +149,7 @@ def cancelled_soon(place: Place, fake: FakeEndpoint) -> Iterator[dict[str, Any]]
         yield box
     finally:
         thread.join()
-    assert time.monotonic() - box["at"] < 1
+    assert time.monotonic() - box["at"] < SOON_S
     run = box["run"]
     assert [m["role"] for m in run.transcript.messages] == place.told
     for entry in run.transcript:
@@ -156,16 +158,13 @@ def cancelled_soon(place: Place, fake: FakeEndpoint) -> Iterator[dict[str, Any]]
     with pytest.raises(Cancelled) as caught:
         _ = run.result
     assert caught.value.transcript is run.transcript
-    fake.wait_until(lambda: fake.connections == 0 or place.in_tool or place.told == ["user"], timeout_s=1)
+    fake.wait_until(lambda: fake.connections == 0 or place.in_tool or place.told == ["user"], timeout_s=SOON_S)
     if place.in_tool:
         soon(lambda: len(place.tools.left) == place.tools.wanted)
     soon(lambda: threads() == [])
     # and it goes on from there
     fake.play(["Here I am."])
     assert agent_for(fake, place.tools.all()).run_sync(transcript=run.transcript).output == "Here I am."
-
-
-CANCELLED = "This call was cancelled before it had a result."
 
 
 @places
@@ -200,7 +199,7 @@ def test_while_a_key_is_waited_for(sync):
     agent = Agent(ChatModel("m", base_url="http://127.0.0.1:9/v1", api_key=key))
 
     def cancel() -> None:
-        assert asked.wait(5)
+        assert asked.wait(20)
         run.cancel()
 
     thread = threading.Thread(target=cancel)
@@ -244,7 +243,7 @@ def test_a_model_alone(sync):
                         await stream.finish()
 
             trio.run(main)
-        fake.wait_until(lambda: fake.requests[0].disconnected.is_set() and fake.connections == 0, timeout_s=1)
+        fake.wait_until(lambda: fake.requests[0].disconnected.is_set() and fake.connections == 0, timeout_s=SOON_S)
 
 
 def test_before_it_begins_and_after_it_has_ended_sync():
@@ -301,7 +300,7 @@ def test_what_was_finished_by_then_is_kept():
         with agent_for(fake, [quick, slow]).stream_sync("x") as run:
             while not isinstance(next(run), ToolStarted):
                 pass
-            assert first_done.wait(5) and second_runs.wait(5)
+            assert first_done.wait(20) and second_runs.wait(20)
             run.cancel()  # before the loop has taken in that one of them is done
             with pytest.raises(Cancelled):
                 run.finish()
@@ -405,7 +404,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_thread_that_cannot_be_stopped_is_reported_sync(stubborn, caplog):
     script = [calls(call("hold"), call("hold", n=1))]
     with FakeEndpoint(script) as fake, agent_for(fake, [stubborn]).stream_sync("x") as run:
-        threading.Thread(target=lambda: (stubborn.began.wait(5), run.cancel())).start()
+        threading.Thread(target=lambda: (stubborn.began.wait(20), run.cancel())).start()
         with pytest.raises(Cancelled):
             run.finish()
     assert (
@@ -422,7 +421,7 @@ async def test_a_thread_that_cannot_be_stopped_is_reported(stubborn, caplog, any
                 if isinstance(event, ToolStarted):
                     break
             began = time.monotonic()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON_S
     assert len(reports(caplog)) == 1
     assert run.transcript.pending == []
 
@@ -441,13 +440,13 @@ async def test_an_async_tool_that_does_not_heed_is_reported(caplog, anyio_backen
         async with agent_for(fake, [hold]).stream("x") as run:
             await began.wait()
             at = time.monotonic()
-        assert 0.9 < time.monotonic() - at < 1.5
+        assert 0.9 < time.monotonic() - at < 0.5 + SOON_S
         assert len(reports(caplog)) == 1
         assert run.transcript.pending == []
         with pytest.raises(UsageError):
             await run.__aenter__()
         release.set()
-        with anyio.fail_after(1), pytest.raises(Cancelled):
+        with anyio.fail_after(SOON_S), pytest.raises(Cancelled):
             await run.finish()
         statuses = [record.result.status for record in run.transcript.entries[1].calls]
         assert statuses == ["cancelled"]
@@ -493,7 +492,7 @@ except Cancelled:
 @pytest.mark.parametrize("way", ["sync", "asyncio"])
 def test_a_thread_that_cannot_be_stopped_does_not_hold_up_the_exit(way):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, way], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-W", "error", "-c", PROGRAM, way], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout == "cancelled\n"
     assert done.stderr.count("does not heed") == 2

@@ -13,6 +13,9 @@ from agentkit import Transcript, calling
 from agentkit.errors import Cancelled
 from agentkit.testing import FakeEndpoint
 from tests.cancelling import Job, soon, soon_async, threads
+from tests.tiers import SOON_S, WHOLE
+
+STRIDE = 1 if WHOLE else 13
 
 
 @pytest.fixture(autouse=True)
@@ -137,9 +140,8 @@ def run_trio(point: Point, at: int, way: str) -> bool:
 
 @pytest.mark.parametrize("way", ["watched", "listening", "plain"])
 @pytest.mark.parametrize("run", [run_asyncio, run_trio], ids=["asyncio", "trio"])
-@pytest.mark.parametrize("stride", [pytest.param(13, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
-@pytest.mark.timeout(300)
-def test_nothing_is_left_wherever_it_is_cancelled(run: Any, way: str, stride: int) -> None:
+@pytest.mark.timeout(900)
+def test_nothing_is_left_wherever_it_is_cancelled(run: Any, way: str) -> None:
     with FakeEndpoint() as fake:
         job = Job(fake, pace_s=0.002)
         struck = 0
@@ -147,16 +149,16 @@ def test_nothing_is_left_wherever_it_is_cancelled(run: Any, way: str, stride: in
         while True:
             point = Point(job, at)
             reached = run(point, at, way)
-            fake.wait_until(lambda: fake.connections == 0, timeout_s=1)
+            fake.wait_until(lambda: fake.connections == 0, timeout_s=SOON_S)
             struck += point.was_cancelled
             if point.transcript is not None:
                 job.check_transcript(point.transcript)
-                fake.wait_until(lambda: fake.connections <= 1)
+                fake.wait_until(lambda: fake.connections <= 1, timeout_s=SOON_S)
                 job.agent.model.endpoint.close()
             if not reached:
                 break
-            at += stride
+            at += STRIDE
         # the run is long enough for the points to fall into every part of it
-        assert struck > 60 / stride
+        assert struck > 60 / STRIDE
     soon(lambda: threads() == [])
     assert job.idle()

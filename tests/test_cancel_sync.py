@@ -14,10 +14,11 @@ from agentkit import calling
 from agentkit.errors import Cancelled
 from agentkit.testing import FakeEndpoint
 from tests.cancelling import Job, soon, threads
+from tests.tiers import SOON_S, WHOLE
 
-stride = pytest.mark.parametrize(
-    "stride", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
-)
+STRIDE = 1 if WHOLE else 7
+LINES = 5 if WHOLE else 131
+MOMENTS = 150 if WHOLE else 12
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def check(job: Job, run: Any) -> None:
     soon(lambda: threads() == [])
     for request in job.fake.requests:
         assert request.number == len(job.fake.requests) or not request.disconnected.is_set()
-    job.fake.wait_until(lambda: job.fake.connections <= 1, timeout_s=1)
+    job.fake.wait_until(lambda: job.fake.connections <= 1, timeout_s=SOON_S)
     job.check_transcript(run.transcript)
     job.fake.requests.clear()
 
@@ -62,26 +63,24 @@ def strike(run: Any, at: int, then: Callable[[], Any]) -> bool:
     return False
 
 
-@stride
-def test_at_each_event(job, stride):
+def test_at_each_event(job):
     at, struck = 1, True
     while struck:
         with job.agent.stream_sync(f"run {at}") as run:
             struck = strike(run, at, run.cancel)
             finish(run)
         check(job, run)
-        at += stride
+        at += STRIDE
     assert at > 60
 
 
-@stride
-def test_left_at_each_event(job, stride):
+def test_left_at_each_event(job):
     at, struck = 1, True
     while struck:
         with job.agent.stream_sync(f"run {at}") as run:
             struck = strike(run, at, lambda: None)
         check(job, run)
-        at += stride
+        at += STRIDE
     assert at > 60
 
 
@@ -97,8 +96,7 @@ class Interrupting:
             raise KeyboardInterrupt
 
 
-@stride
-def test_by_the_listener_of_a_plain_run_at_each_event(job, stride):
+def test_by_the_listener_of_a_plain_run_at_each_event(job):
     at, struck = 1, True
     while struck:
         listen = Interrupting(at)
@@ -111,7 +109,7 @@ def test_by_the_listener_of_a_plain_run_at_each_event(job, stride):
         assert struck == (listen.left <= 0)
         soon(job.idle)
         soon(lambda: threads() == [])
-        at += stride
+        at += STRIDE
     assert at > 20
 
 
@@ -140,21 +138,24 @@ class Striking:
             self.then()
 
 
-@pytest.mark.parametrize("moments", [pytest.param(12, id="some"), pytest.param(150, id="all", marks=pytest.mark.slow)])
-def test_from_a_thread_at_any_moment(job, moments):
+def seconds_of(job, prompt):
     began = time.monotonic()
-    job.agent.run_sync("the measure")
-    took_s = time.monotonic() - began
+    job.agent.run_sync(prompt)
+    return time.monotonic() - began
+
+
+def test_from_a_thread_at_any_moment(job):
+    took_s = min(seconds_of(job, f"measure {number}") for number in range(3))
     cancelled = 0
-    for number in range(moments):
+    for number in range(MOMENTS):
         with job.agent.stream_sync(f"run {number}") as run:
-            timer = threading.Timer(2 * took_s * number / moments, run.cancel)
+            timer = threading.Timer(2 * took_s * number / MOMENTS, run.cancel)
             timer.start()
             cancelled += finish(run)
             timer.cancel()
             timer.join()
         check(job, run)
-    assert cancelled >= moments // 4
+    assert cancelled >= MOMENTS // 4
 
 
 class Tracer:
@@ -179,9 +180,8 @@ class Tracer:
         return self.line
 
 
-@pytest.mark.parametrize("stride", [pytest.param(131, id="some"), pytest.param(5, id="all", marks=pytest.mark.slow)])
-@pytest.mark.timeout(300)
-def test_interrupted_at_each_line(job, stride):
+@pytest.mark.timeout(900)
+def test_interrupted_at_each_line(job):
     at, before = 1, sys.gettrace()
     while True:
         tracer = Tracer(at)
@@ -196,5 +196,5 @@ def test_interrupted_at_each_line(job, stride):
             finally:
                 sys.settrace(before)
         check(job, run)
-        at += stride
+        at += LINES
     assert at > 2000

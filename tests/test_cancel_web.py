@@ -18,6 +18,7 @@ from agentkit.events import TextDelta
 from agentkit.testing import FakeEndpoint, say
 from agentkit.testing.script import drip, stall
 from tests.cancelling import soon
+from tests.tiers import SOON_S
 from tests.watching import agent_for
 
 pytestmark = pytest.mark.skipif(
@@ -76,12 +77,12 @@ def served(app: Any) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(20)
             assert not thread.is_alive()
 
 
 def ask(port: int) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=20)
     sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     return sock
 
@@ -108,13 +109,13 @@ def test_a_client_that_leaves(make: Any, busy: bool, caplog: pytest.LogCaptureFi
     with FakeEndpoint([item, "fine"]) as fake, served(make(agent_for(fake), ended)) as port:
         with ask(port) as sock:
             read_until(sock, b"data: c")
-        assert ended.wait(1)
-        fake.wait_until(fake.requests[0].disconnected.is_set, timeout_s=1)
+        assert ended.wait(SOON_S)
+        fake.wait_until(fake.requests[0].disconnected.is_set, timeout_s=SOON_S)
         gc.collect()
         ended.clear()
         with ask(port) as sock:
             assert b"data: fine" in read_until(sock, b"0\r\n\r\n")
-        assert ended.wait(1)
+        assert ended.wait(SOON_S)
     soon(lambda: all(thread.name != "web" for thread in threading.enumerate()))
     assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []
 
@@ -130,6 +131,6 @@ def test_a_server_that_stops(make: Any, caplog: pytest.LogCaptureFixture) -> Non
             read_until(sock, b"data: c")
             # the server waits for its clients when it stops: this one leaves then
             threading.Timer(0.3, sock.close).start()
-        assert ended.wait(1)
-        fake.wait_until(fake.requests[0].disconnected.is_set, timeout_s=1)
+        assert ended.wait(SOON_S)
+        fake.wait_until(fake.requests[0].disconnected.is_set, timeout_s=SOON_S)
     assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.tiers import WHOLE
+
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 WITH_CODE = [path for path in PAGES if "```python" in path.read_text("utf-8")]
@@ -114,21 +116,28 @@ def test_code_in_docstrings_runs(path, scripted_endpoint):
     assert not failed
 
 
+def _is_local(path: Path) -> bool:
+    return USES_LOCAL_MODEL.search(path.read_text("utf-8")) is not None
+
+
 def _example(path: Path) -> Any:
     """An example with what it needs: the local model is large, and runs only where its library is."""
-    if not USES_LOCAL_MODEL.search(path.read_text("utf-8")):
+    if not _is_local(path):
         return pytest.param(path, id=path.name)
     missing = importlib.util.find_spec("xllamacpp") is None
     marks = [
         pytest.mark.slow,
-        pytest.mark.timeout(600),
+        pytest.mark.timeout(1800),
         pytest.mark.skipif(missing, reason="needs the extra `local` (xllamacpp), which is not installed"),
+        pytest.mark.skipif(path.name in SCORES and not WHOLE, reason="a model's score is scripts/deep's"),
     ]
     return pytest.param(path, id=path.name, marks=marks)
 
 
 @pytest.mark.parametrize("path", [_example(path) for path in EXAMPLES])
-def test_examples_run(path, scripted_endpoint, tmp_path):
+def test_examples_run(path, scripted_endpoint, tmp_path, request):
+    if _is_local(path):
+        request.getfixturevalue("one_at_a_time")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     ran = subprocess.run(
         [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -430,7 +430,7 @@ def test_a_tool_that_hangs_never_holds_up_the_end_of_the_interpreter() -> None:
         for how in ("sync", "asyncio", "trio")
     }
     for how, process in runs.items():
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=50)
         assert output == "done ['hang was given up: it took longer than 0.2 seconds.', 'fine']\n", how
         assert process.returncode == 0, how
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50

@@ -20,6 +20,7 @@ import pytest
 
 from agentkit import ChatModel, ToolCall
 from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, override, say, stall
+from tests.tiers import SOON_S
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -254,7 +255,7 @@ def served(app: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(20)
         listener.close()
         assert not thread.is_alive()
 
@@ -297,7 +298,7 @@ def test_a_client_of_the_fastapi_handler_that_leaves_ends_the_run(fastapi_exampl
         with served(fastapi_example.app) as url:
             with httpx.stream("POST", f"{url}/ask", json={"question": "What time is it?"}) as response:
                 next(response.iter_bytes())
-            assert fake.requests[0].disconnected.wait(1)
+            assert fake.requests[0].disconnected.wait(SOON_S)
 
 
 def _model(fake: FakeEndpoint) -> Any:

@@ -3,7 +3,6 @@ transcript to go on from and nothing that still runs."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 
@@ -14,29 +13,19 @@ from agentkit.errors import AgentKitError
 from agentkit.testing import FakeEndpoint
 from tests import fault_cells
 from tests.fault_cells import ALLOWED_S, CELLS, NAMES, TOOLS, WIRE, Cell
-
-SAMPLE = random.Random(4).sample(CELLS, 48)
+from tests.tiers import SOON_S
 
 
 def test_the_matrix_is_whole():
     assert len({(cell.place, cell.fault) for cell in CELLS}) >= 60
     assert len(CELLS) == len(set(CELLS)) >= 800
     assert {cell.place for cell in CELLS} == {f"turn {n}" for n in range(1, 6)} | {f"tool {name}" for name in NAMES}
-    assert len({cell.fault for cell in SAMPLE}) > 10
 
 
-@pytest.mark.parametrize("cell", SAMPLE, ids=lambda cell: cell.label)
-def test_a_sample(cell):
-    check(cell)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.label)
-def test_every_cell(cell):
-    check(cell)
-
-
-def check(cell: Cell) -> None:
+@pytest.mark.sampled(60, each="driver place fault+always")
+@pytest.mark.parametrize(("driver", "place", "fault", "always"), CELLS, ids=[cell.label for cell in CELLS])
+def test_every_cell(driver, place, fault, always):
+    cell = Cell(driver, place, fault, always)
     threads = {thread for thread in threading.enumerate() if thread.name == "agentkit loop"}
     with FakeEndpoint() as fake:
         began = time.monotonic()
@@ -45,9 +34,9 @@ def check(cell: Cell) -> None:
         assert trouble.quiet(), "a tool still runs"
         left = [t for t in threading.enumerate() if t.name == "agentkit loop" and t not in threads]
         for thread in left:
-            thread.join(2.0)
+            thread.join(SOON_S)
             assert not thread.is_alive()
-        fake.wait_until(lambda: not fake.connections)
+        fake.wait_until(lambda: not fake.connections, timeout_s=SOON_S)
         right_end(cell, ended)
         right_transcript(ended.transcript, fake)
 

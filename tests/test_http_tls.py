@@ -127,7 +127,7 @@ def test_abort_under_tls(tls, client, tmp_path):
         thread.start()
         server.wait_for_requests(1)
         aborter.abort()
-        thread.join(1)
+        thread.join(20)
         assert len(errors) == 1
         assert server.all_hung_up()
     http.close()

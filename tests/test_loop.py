@@ -9,9 +9,11 @@ import pytest
 
 from agentkit import Limits, Message, Settings, ToolCall, ToolResult, Transcript, Usage, tool
 from agentkit.errors import AgentKitError, ContentFilterError, LimitReached, ModelError
+from agentkit.landing import CUT
 from agentkit.loop import HINT_AFTER, STOP_AFTER, CallModel, Effect, Finished, RunTools, Tell, decide
 from agentkit.messages import Choice, Reply, assistant, calls_of, user
-from agentkit.state import CUT, Plan, State
+from agentkit.plan import Plan
+from agentkit.state import State
 from agentkit.testing import ScriptedModel
 from agentkit.tools import tools_by_name
 from tests.scenarios import SCENARIOS, Scenario
@@ -37,7 +39,12 @@ def new(
 ) -> State:
     """A run that was just asked something."""
     plan = Plan(
-        tools_by_name([look, poll]), "scout", "Look.", Settings.of(settings), limits or Limits(), on_length=on_length
+        tools_by_name([look, poll]),
+        "scout",
+        "Look.",
+        Settings.of(settings),
+        limits=limits or Limits(),
+        on_length=on_length,
     )
     return State(plan, Transcript(), "what is there?", new_run="r", at=1.0, began=0.0)
 

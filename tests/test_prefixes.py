@@ -16,7 +16,7 @@ from agentkit.state import State
 from agentkit.testing import ScriptedModel, fixed_clock
 from agentkit.transcript import Entry
 from tests.scenarios import SCENARIOS, Scenario
-from tests.stepping import Stepper, plan_of
+from tests.stepping import Stepper
 
 # Those that only the wire has, and the one that raises what the driver keeps for itself.
 TABLE = {
@@ -66,7 +66,7 @@ def end_of(scenario: Scenario, stop: Stop | None) -> End:
         except Exception as error:
             ended, kind, text = error, type(error).__name__, str(error)
     transcript = ended.transcript
-    tally = State(plan_of(agent), transcript, new_run="none", at=0.0, began=0.0).tally
+    tally = State(agent.plan, transcript, new_run="none", at=0.0, began=0.0).tally
     counters = {
         "steps": tally.steps,
         "tool_calls": tally.tool_calls,
@@ -92,7 +92,7 @@ def go_on(stopped: list[Stop]) -> list[End]:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stderr

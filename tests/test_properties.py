@@ -21,7 +21,6 @@ from agentkit.testing import ScriptedModel, fixed_clock
 from agentkit.testing.script import Item, calls, reply, say, status
 from agentkit.testing.strict import parse, refusals
 from tests.drivers import DRIVERS, outcome
-from tests.stepping import plan_of
 
 IDS = ("", "a", "b", "c" * 50, "é")
 NAMES = ("add", "later", "broken", "alone", "functions.add", "ADD", "nope", "", "a name!")
@@ -133,7 +132,7 @@ class Case:
         )
         with fixed_clock():
             ended = outcome(driver, agent, "please" if past is None else None, transcript=past)
-        return Ran(ended, model, bodies, plan_of(agent))
+        return Ran(ended, model, bodies, agent.plan)
 
 
 cases = st.builds(

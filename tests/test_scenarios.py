@@ -75,6 +75,7 @@ def test_scripted(scenario: Scenario, driver: str) -> None:
         assert_each_call_has_one_result(request.messages)
 
 
+@pytest.mark.sampled(150, each="scenario driver+http")
 @pytest.mark.parametrize(
     ("driver", "http"),
     [*((driver, "httpx") for driver in DRIVERS), ("asyncio", "aiohttp"), ("stream on asyncio", "aiohttp")],
@@ -112,6 +113,7 @@ def _without_nulls(dump: str) -> str:
     return json.dumps(data, sort_keys=True)
 
 
+@pytest.mark.sampled(150, each="scenario+wrapped driver+wrapped")
 @drivers
 @pytest.mark.parametrize("wrapped", ["caching", "redacting"])
 @scenarios

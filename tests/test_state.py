@@ -11,7 +11,9 @@ from agentkit import Limits, Message, ToolCall, ToolResult, Transcript, Usage
 from agentkit.errors import AgentKitError, LimitReached, UsageError
 from agentkit.loop import decide
 from agentkit.messages import Choice, Reply, assistant, calls_of, user
-from agentkit.state import Plan, State, Tally
+from agentkit.plan import Plan
+from agentkit.state import State
+from agentkit.tally import Tally
 from agentkit.testing import ScriptedModel, call, calls, say
 from agentkit.tools import tools_by_name
 from agentkit.transcript import CallRecord, Entry

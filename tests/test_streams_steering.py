@@ -258,14 +258,14 @@ def test_a_listener_that_pauses_holds_back_none_of_several_tools_sync():
 
     def look(key: str) -> str:
         """Look something up."""
-        ran.wait(5)
+        ran.wait(20)
         return key
 
     script = [calls(call("look", key="a"), call("look", key="b")), "done"]
     with FakeEndpoint(script) as fake, agent_for(fake, [look]).stream_sync("x") as run:
         for event in run:
             if isinstance(event, ToolStarted):
-                ran.wait(5)  # here, in the listener: both have to be at work already
+                ran.wait(20)  # here, in the listener: both have to be at work already
                 break
         assert run.finish().output == "done"
 

@@ -17,14 +17,15 @@ from agentkit.errors import LimitReached, TimedOut
 from agentkit.events import TextDelta
 from agentkit.testing import FakeEndpoint, call, calls, say
 from agentkit.testing.script import Item, Pause, Response, drip, hang, stall
+from tests.tiers import SOON_S
 from tests.watching import DONE, SSE, STOP, WATCHERS, agent_for, chunk, text_of, told
 
 watchers = pytest.mark.parametrize(
     "watch",
     [pytest.param(watch, id=way, marks=pytest.mark.slow if way == "trio" else ()) for way, watch in WATCHERS.items()],
 )
-SHORT_S = 0.12
-RUN_S = 0.3  # the way to the endpoint is part of it
+SHORT_S = 0.4
+RUN_S = 1.0  # the way to the endpoint is part of it
 LONG_S = 20.0
 ROLE = chunk({"role": "assistant", "content": ""})
 
@@ -40,21 +41,22 @@ TIMES: dict[str, tuple[Any, Timeouts, str, str]] = {
     "no head": (hang(), Timeouts(first_byte_s=SHORT_S), "first_byte_s", ""),
     "a stall": (STALLED, Timeouts(read_s=SHORT_S), "read_s", "It "),
     "a stall after the head": (stall(say("x"), after_bytes=1), Timeouts(read_s=SHORT_S), "read_s", ""),
-    "comments after a text": (alive(told("It ")), Timeouts(read_s=SHORT_S), "kept the line open for 0.12 s", "It "),
-    "comments alone": (alive(), Timeouts(first_byte_s=SHORT_S), "kept the line open for 0.12 s", ""),
-    "comments after the role": (alive(ROLE), Timeouts(read_s=SHORT_S), "kept the line open for 0.12 s", ""),
+    "comments after a text": (alive(told("It ")), Timeouts(read_s=SHORT_S), "kept the line open for 0.4 s", "It "),
+    "comments alone": (alive(), Timeouts(first_byte_s=SHORT_S), "kept the line open for 0.4 s", ""),
+    "comments after the role": (alive(ROLE), Timeouts(read_s=SHORT_S), "kept the line open for 0.4 s", ""),
     "a slow drip": (drip(say("It " * 999), 0.02), Timeouts(total_s=SHORT_S), "total_s", None),
     "comments for too long in all": (alive(told("It ")), Timeouts(total_s=SHORT_S), "total_s", "It "),
 }
 
 
+@pytest.mark.sampled(12, each="item watch")
 @watchers
 @pytest.mark.parametrize(("item", "timeouts", "said", "text"), TIMES.values(), ids=TIMES)
 def test_a_stream_is_waited_for_only_so_long(watch, item, timeouts, said, text):
     with FakeEndpoint([item]) as fake:
         began = time.monotonic()
         seen = watch(agent_for(fake, model={"timeouts": timeouts, "retries": 0}), "x")
-        assert SHORT_S * 0.9 < time.monotonic() - began < SHORT_S + 1
+        assert SHORT_S * 0.9 < time.monotonic() - began < SHORT_S + SOON_S
         fake.wait_until(lambda: fake.connections == 0)
     assert isinstance(seen.ended, TimedOut)
     assert said in str(seen.ended)
@@ -82,7 +84,7 @@ def test_no_connection(watch):
         model = ChatModel("m", base_url=f"http://127.0.0.1:{port}/v1", api_key="k", timeouts=timeouts, retries=0)
         began = time.monotonic()
         seen = watch(Agent(model), "x")
-    assert time.monotonic() - began < SHORT_S + 1
+    assert time.monotonic() - began < SHORT_S + SOON_S
     assert isinstance(seen.ended, TimedOut)
     assert "connect_s" in str(seen.ended)
 
@@ -91,18 +93,18 @@ def test_no_connection(watch):
 def test_all_attempts_share_the_time_in_all(watch):
     with FakeEndpoint([hang()] * 9) as fake:
         began = time.monotonic()
-        timeouts = Timeouts(first_byte_s=0.1, total_s=0.25)
+        timeouts = Timeouts(first_byte_s=0.3, total_s=0.8)
         seen = watch(agent_for(fake, model={"timeouts": timeouts, "retries": 8, "wait": lambda _: 0.0}), "x")
-        assert time.monotonic() - began < 1.2
-        assert len(fake.requests) == 3
+        assert time.monotonic() - began < 0.8 + SOON_S
+        assert 2 <= len(fake.requests) <= 3
     assert isinstance(seen.ended, TimedOut)
 
 
 @watchers
 def test_a_stream_that_moves_is_not_given_up(watch):
-    with FakeEndpoint([drip(say(["a"] * 8), 0.06)]) as fake:
-        seen = watch(agent_for(fake, model={"timeouts": Timeouts(first_byte_s=0.3, read_s=0.3), "retries": 0}), "x")
-    assert seen.result.output == "a" * 8
+    with FakeEndpoint([drip(say(["a"] * 6), 0.2)]) as fake:
+        seen = watch(agent_for(fake, model={"timeouts": Timeouts(first_byte_s=1.0, read_s=1.0), "retries": 0}), "x")
+    assert seen.result.output == "a" * 6
 
 
 RUN_TIMES: dict[str, Any] = {
@@ -113,13 +115,14 @@ RUN_TIMES: dict[str, Any] = {
 }
 
 
+@pytest.mark.sampled(6, each="item watch")
 @watchers
 @pytest.mark.parametrize("item", RUN_TIMES.values(), ids=RUN_TIMES)
 def test_the_time_of_a_whole_run(watch, item):
     with FakeEndpoint([item]) as fake:
         began = time.monotonic()
         seen = watch(agent_for(fake, limits=Limits(seconds=RUN_S)), "x")
-        assert time.monotonic() - began < RUN_S + 1
+        assert time.monotonic() - began < RUN_S + SOON_S
         assert len(fake.requests) == 1
         fake.wait_until(lambda: fake.connections == 0)
     assert isinstance(seen.ended, LimitReached)
@@ -129,6 +132,7 @@ def test_the_time_of_a_whole_run(watch, item):
     assert seen.ended.transcript is seen.transcript
 
 
+@pytest.mark.sampled(7, each="watch+kind many")
 @watchers
 @pytest.mark.parametrize("many", [False, True], ids=["one call", "two calls"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -156,9 +160,9 @@ def test_the_time_of_a_whole_run_while_its_tools_work(watch, kind, many):
     with FakeEndpoint([calls(*asked)]) as fake:
         began = time.monotonic()
         seen = watch(agent_for(fake, [work, work_async], limits=Limits(seconds=RUN_S)), "x")
-        assert time.monotonic() - began < RUN_S + 1
+        assert time.monotonic() - began < RUN_S + SOON_S
     assert isinstance(seen.ended, LimitReached)
-    assert ended.wait(1)
+    assert ended.wait(SOON_S)
     results = [record.result for record in seen.transcript.entries[1].calls]
     assert [result.status for result in results] == ["failed"] * len(asked)
     assert all("given up" in result.content for result in results)
@@ -169,10 +173,10 @@ async def test_a_listener_that_pauses_is_not_the_endpoints_fault(anyio_backend):
     rest = [b": keep-alive\n\n", told("is."), STOP, DONE]
     item = Item("much", lambda _: Response(200, SSE, [b"".join(pieces), Pause(0.05), *rest], chunked=True))
     with FakeEndpoint([item]) as fake:
-        model = {"timeouts": Timeouts(read_s=0.3), "retries": 0}
+        model = {"timeouts": Timeouts(read_s=1.0), "retries": 0}
         async with agent_for(fake, model=model).stream("x") as run:
             first = await anext(run)
-            await anyio.sleep(0.5)
+            await anyio.sleep(1.2)
             events = [first, *[event async for event in run]]
         assert text_of(events) == "It " * 6000 + "is."
         assert isinstance(first, TextDelta)

@@ -16,7 +16,8 @@ from anyio.lowlevel import checkpoint
 from agentkit import Agent, Context, Tool, ToolCall, ToolSpec, tool
 from agentkit.errors import BadArguments, Cancelled, UsageError
 from agentkit.testing import ScriptedModel, call, say
-from agentkit.tools import as_tool, find_tool, startable, tools_by_name
+from agentkit.toolcalls import startable
+from agentkit.tools import as_tool, find_tool, tools_by_name
 from agentkit.transcript import Pending
 
 pytestmark = pytest.mark.anyio

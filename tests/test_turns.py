@@ -56,7 +56,7 @@ def test_threads_and_loops_share_the_limit():
         threads = [threading.Thread(target=run) for run in runs]
         for thread in threads:
             thread.start()
-        assert all(seen.acquire(timeout=5) for _ in range(3))
+        assert all(seen.acquire(timeout=20) for _ in range(3))
         assert not seen.acquire(timeout=0.1)  # a fourth would be here by now
         release.set()
         for thread in threads:

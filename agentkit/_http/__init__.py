@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from agentkit._http.abort import Aborter
 from agentkit._http.allowance import TimeoutSettings
-from agentkit._http.asynchronous import AsyncHttp, AsyncResponse, AsyncTransport
+from agentkit._http.asynchronous import AsyncConnections, AsyncHttp, AsyncResponse
 from agentkit._http.body import MAX_BODY_BYTES
 from agentkit._http.loading import is_loaded, load
 from agentkit._http.request import HttpRequest, RawHeaders, parse_url, raw_headers
@@ -17,9 +17,9 @@ from agentkit._http.sync import Response, SyncHttp
 __all__ = [
     "MAX_BODY_BYTES",
     "Aborter",
+    "AsyncConnections",
     "AsyncHttp",
     "AsyncResponse",
-    "AsyncTransport",
     "HttpRequest",
     "RawHeaders",
     "Response",

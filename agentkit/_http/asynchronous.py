@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 import anyio
 
@@ -46,6 +46,16 @@ class AsyncTransport(Protocol):
     """What of httpx.AsyncBaseTransport a request is sent with."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response: ...
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class AsyncConnections(Protocol):
+    """Connections of another kind than agentkit's own. A proxy of the environment is not their business."""
+
+    def answer(
+        self, route: Route, request: HttpRequest, allowance: Allowance, host: str, max_body_bytes: int, /
+    ) -> AsyncResponse: ...
     async def aclose(self) -> None: ...
 
 
@@ -362,7 +372,8 @@ class AsyncHttp:
     """Sends the requests of one endpoint, in the event loop that it is first used in.
 
     `client` is the caller's own httpx.AsyncClient, or one with its interface; it is used for every request and never
-    closed. `transport` takes the place of agentkit's own connections, and is closed with them.
+    closed. `transport` takes the place of agentkit's own connections, and is closed with them; one of httpx's kind is
+    also the one to see to proxies.
     Redirects are never followed, so a key reaches no other host.
     """
 
@@ -370,7 +381,7 @@ class AsyncHttp:
         self,
         client: httpx.AsyncClient | None = None,
         *,
-        transport: AsyncTransport | None = None,
+        transport: AsyncTransport | AsyncConnections | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         if client is not None:
@@ -378,7 +389,8 @@ class AsyncHttp:
         self._client = client
         self._transport = transport
         self._max_body_bytes = max_body_bytes
-        self._routes = Routes(with_proxies=client is None and transport is None)
+        self._connections = transport if isinstance(transport, AsyncConnections) else None
+        self._routes = Routes(with_proxies=client is None and transport is self._connections)
         self._closed = False
 
     def open(self, request: HttpRequest, timeouts: TimeoutSettings, deadline: float | None = None) -> AsyncResponse:
@@ -400,10 +412,12 @@ class AsyncHttp:
         common = (request, Allowance(timeouts, deadline, host), host, self._max_body_bytes)
         if self._client is not None:
             return AsyncClientResponse(self._client, *common)
-        if self._transport is not None:
-            return AsyncTransportResponse(self._transport, route, *common)
         if route.proxy is not None:
             return AsyncProxiedResponse(route.proxy, route, *common)
+        if self._connections is not None:
+            return self._connections.answer(route, *common)
+        if self._transport is not None:
+            return AsyncTransportResponse(cast("AsyncTransport", self._transport), route, *common)
         return AsyncLineResponse(route, *common)
 
     async def aclose(self) -> None:

@@ -31,7 +31,8 @@ class Dialect:
     `max_tokens` is the one name that the endpoint takes, or "either".
     `include_usage` says whether a stream must be asked for its usage; `system_role` where instructions go;
     `developer` whether developer messages are taken (else they go as system messages); `strict` and
-    `parallel_tool_calls` whether those fields are taken; `response_format` which types of it are.
+    `parallel_tool_calls` whether those fields are taken; `response_format` which types of it are. `schema_wins` says
+    that where one holds the reply to JSON, no tool is called.
     `tool_call_id` is the pattern that the whole of a call's id must match, and the length of one made to fit.
     `unsupported` are the request fields that the endpoint refuses; they are left out. What it ignores is sent.
     `response_format:…` among them is one type of it. `schema_without` are keywords of JSON Schema that it refuses.
@@ -55,6 +56,7 @@ class Dialect:
     strict: bool = True
     parallel_tool_calls: bool = True
     response_format: frozenset[str] = frozenset({"json_schema", "json_object"})
+    schema_wins: bool = False
     tool_call_id: tuple[str, int] | None = None
     unsupported: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -62,6 +64,11 @@ class Dialect:
     echo_default: Echo = "always"
     schema_without: frozenset[str] = frozenset()
     learnt: tuple[str, ...] = ()
+
+    def takes_format(self, kind: str) -> bool:
+        """Whether a type of response_format is taken."""
+        refused = {"response_format", f"response_format:{kind}"} & self.unsupported
+        return kind in self.response_format and not refused
 
     def find_base_url(self, environ: Mapping[str, str]) -> str | None:
         """The address to speak to: from the environment given, else the dialect's own, else None."""
@@ -258,6 +265,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
             max_tokens="either",
             developer=True,
             strict=False,
+            schema_wins=True,
             echo={"reasoning_content": "always"},
         ),
         Dialect(

@@ -17,7 +17,7 @@ from agentkit.messages import Message, ToolSpec, assistant, user
 from agentkit.transcript import Entry, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from agentkit.transcript import CallRecord
 
@@ -56,8 +56,8 @@ _EXAMPLES: Final = (
 right calls with one tool 33, of three 29; without examples and question 11 to 28, and 3 to 10."""
 
 
-def lowered(request: Request, *, quoted: bool = False) -> Request:
-    """The same request, with its tools in JSON.
+def lowered(request: Request, *, quoted: bool = False, answers: Collection[str] = ()) -> Request:
+    """The same request, with its tools in JSON. `answers` names those tools whose call is the answer.
 
     `quoted` is for the smallest models: text in the arguments is held to words of the question, and as long as nothing
     was called for it, the examples end with their calls. Of ten questions it took a model of 135M parameters from 5
@@ -65,13 +65,15 @@ def lowered(request: Request, *, quoted: bool = False) -> Request:
     """
     settings = request.settings
     tools = _offered(request.tools, settings.tool_choice)
-    closed = not tools or _repeats(request.transcript)
-    forced = settings.forced is not None and not closed
+    if _repeats(request.transcript):
+        tools = [tool for tool in tools if tool.name in answers]
+    forced = settings.forced is not None and bool(tools)
     schema = reply_schema(
-        [] if closed else tools,
+        tools,
         question=_question(request.transcript),
         answer=None if forced else _answer_schema(settings.response_format),
         quoted=quoted,
+        answers=answers,
     )
     lowered_settings = replace(
         settings,
@@ -101,13 +103,15 @@ def reply_schema(
     question: str | None = None,
     answer: Mapping[str, Any] | None = None,
     quoted: bool = False,
+    answers: Collection[str] = (),
 ) -> dict[str, Any]:
     """The JSON Schema of a reply: a call of one of the tools, or an answer, by its own schema; None for no answer."""
     definitions: dict[str, Any] = {}
     words = spans(question) if quoted and question else []
     arms: list[dict[str, Any]] = []
     for tool in tools:
-        arguments = _hoisted(_held(tool.parameters, words) if words else tool.parameters, tool.name, definitions)
+        held = bool(words) and tool.name not in answers
+        arguments = _hoisted(_held(tool.parameters, words) if held else tool.parameters, tool.name, definitions)
         arms.append(_arm(question, {TOOL: {"const": tool.name}, ARGUMENTS: arguments}))
     if answer is not None or not arms:
         arms.append(_arm(question, {ANSWER: _hoisted(answer or {"type": "string"}, ANSWER, definitions)}))

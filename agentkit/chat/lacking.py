@@ -2,7 +2,7 @@
 
 A table of statuses, codes and wordings decides, and only of what was sent: nothing is left out by trial and error.
 A feature is named as it stands on the wire: "strict", "stream_options", "response_format:json_schema", "max_tokens",
-"developer", "message.reasoning_content", "schema.$ref".
+"developer", "message.reasoning_content", "schema.$ref", "tool_choice:required".
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ def _named(text: str, coded: bool, sent: dict[str, Any]) -> Iterator[str]:  # no
         named = _says(text, "developer") and "role" in text
         if named and (coded or occurs(REFUSALS, text) or occurs(ROLE_REFUSALS, text)):
             yield "developer"
+    forced = sent.get("tool_choice") == "required" and re.search(r"\btool[_ ]choice\b", text) is not None
+    if forced and (coded or occurs(REFUSALS, text) or occurs(ROLE_REFUSALS, text)):
+        yield "tool_choice:required"
     if not coded and not occurs(REFUSALS, text):
         return
     for name in dict.fromkeys(_extra_fields(messages)):

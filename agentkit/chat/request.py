@@ -12,16 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentkit._json import dumps, is_array, is_object, loads
+from agentkit.chat.control import unsteering, unsteering_part
 from agentkit.chat.settings import FIELDS, Settings
 from agentkit.errors import UsageError
 from agentkit.messages import Message, ToolCall, ToolSpec, text_of, user
 from agentkit.schema.keywords import without_keywords
+from agentkit.transcript import entry_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agentkit.chat.dialects import Dialect, Echo
     from agentkit.messages import ToolResult
+    from agentkit.output import Output
     from agentkit.transcript import Entry, Transcript
 
 STANDARD: Final = frozenset({"role", "content", "name", "tool_calls"})
@@ -44,7 +47,9 @@ _ESCAPE: Final = re.compile(
 class Request:
     """What a model is asked: the conversation, the tools that it may call, and how to answer.
 
-    `instructions` go in front of the conversation, as one system message.
+    `instructions` go in front of the conversation, as one system message; `context`, what is to be known at this moment
+    alone, before the caller's last message, so that what stands before it stays as it was. `output` is what the answer
+    is to be, where it is not plain text.
     """
 
     transcript: Transcript
@@ -52,6 +57,8 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     instructions: str = ""
     stream: bool = False
+    context: str = ""
+    output: Output[Any] | None = None
 
     def with_(self, **changes: Any) -> Request:
         """A copy with some fields changed."""
@@ -61,22 +68,34 @@ class Request:
     def messages(self) -> list[dict[str, Any]]:
         """The conversation as a plain list, the instructions first."""
         head = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        return head + self.transcript.messages
+        if not self.context:
+            return head + self.transcript.messages
+        turn = _turn(self.transcript.entries)
+        for index, entry in enumerate(self.transcript.entries):
+            if index == turn:
+                head.append({"role": "system", "content": self.context})
+            head += entry_messages(entry)
+        return head
 
     @property
     def digest(self) -> str:
         """A name for all that is asked: equal for equal requests, streamed or not."""
         tools = [spec.data() for spec in self.tools]
         settings = {name: value for name in FIELDS if (value := getattr(self.settings, name)) is not None}
-        return _sha256(json.dumps([self.messages, tools, settings], sort_keys=True, default=str).encode())
+        output = None if self.output is None else [spec.data() for spec in self.output.specs] + [self.output.mode]
+        return _sha256(json.dumps([self.messages, tools, settings, output], sort_keys=True, default=str).encode())
 
 
 class Body:
-    """A request's body. It holds on to the shared buffer and a length in place of a copy."""
+    """A request's body. It holds on to the shared buffer and a length in place of a copy.
 
-    __slots__ = ("_buffer", "_end", "_head", "_length")
+    `fields` are those beside the messages and tools, as they are sent.
+    """
 
-    def __init__(self, head: bytes, buffer: bytearray, end: bytes) -> None:
+    __slots__ = ("_buffer", "_end", "_head", "_length", "fields")
+
+    def __init__(self, head: bytes, buffer: bytearray, end: bytes, fields: Mapping[str, Any]) -> None:
+        self.fields = fields
         self._head = head
         self._buffer = buffer
         self._length = len(buffer)
@@ -88,6 +107,19 @@ class Body:
 
     def __len__(self) -> int:
         return len(self._head) + self._length + len(self._end)
+
+    def since(self, earlier: Body | None = None) -> tuple[bytes, bytes] | None:
+        """What an earlier body did not have: all before the messages if that has changed, and the messages that are
+        new, joined by commas. None if this one does not go on from there; all without an earlier one.
+        """
+        start, head = 0, self._head
+        if earlier is not None:
+            buffer, start, its_head = earlier._buffer, earlier._length, earlier._head  # noqa: SLF001  # of this class
+            if buffer is not self._buffer or start > self._length:
+                return None
+            head = b"" if its_head == head else head
+        with memoryview(self._buffer) as view, view[start : self._length] as sent:
+            return head, bytes(sent)
 
 
 def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
@@ -117,10 +149,10 @@ def encode(request: Request, model: str, dialect: Dialect, source: str) -> Body:
     head.append(b',"messages":[')
     if request.instructions:
         head.append(_clean(dumps({"role": dialect.system_role, "content": request.instructions})))
-    buffer = _spliced(request.transcript, Wire(dialect, source))
+    buffer = _spliced(request.transcript, Wire(dialect, source), request.context)
     if request.instructions and buffer:
         head.append(b",")
-    return Body(b"".join(head), buffer, b"]}")
+    return Body(b"".join(head), buffer, b"]}", fields)
 
 
 def _tool(spec: ToolSpec, dialect: Dialect) -> bytes:
@@ -142,28 +174,36 @@ def _format_without(form: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
 @dataclass(slots=True)
 class _Spliced:
     """The messages of a transcript's first `done` entries, encoded. `turn` is where the last turn began, and
-    `expires` is true if something in the buffer may only be sent within that turn."""
+    `expires` is true if something in the buffer may only be sent within that turn. `context` stands in it."""
 
     dialect: Dialect
     buffer: bytearray = field(default_factory=bytearray)
     done: int = 0
     expires: bool = False
+    context: str = ""
 
 
-def _spliced(transcript: Transcript, wire: Wire) -> bytearray:
+def _spliced(transcript: Transcript, wire: Wire, context: str) -> bytearray:
     entries = transcript.entries
     if waiting := transcript.pending:
         names = ", ".join(f"{pending.call.name} ({pending.call.id})" for pending in waiting)
         raise UsageError(f"calls without a result cannot be sent: {names}; run them, or load the list as untrusted")
     key = (id(wire.dialect), wire.source)  # what is kept holds the dialect, and so the id
     spliced: _Spliced | None = transcript.spliced.get(key)
-    if spliced is None or (spliced.expires and any(_opens_turn(entry) for entry in entries[spliced.done :])):
-        spliced = transcript.spliced[key] = _Spliced(wire.dialect)
+    if (
+        spliced is None
+        or spliced.context != context
+        or (spliced.expires and any(_opens_turn(entry) for entry in entries[spliced.done :]))
+    ):
+        spliced = transcript.spliced[key] = _Spliced(wire.dialect, context=context)
     if spliced.done < len(entries):
         turn = _turn(entries)
         for index in range(spliced.done, len(entries)):
             if spliced.buffer:
                 spliced.buffer += b","
+            if context and index == turn:
+                spliced.buffer += _clean(dumps({"role": "system", "content": context})) + b","
+                spliced.expires = True
             text, expires = wire.entry(entries[index], in_turn=index >= turn)
             spliced.buffer += text
             spliced.expires = spliced.expires or expires
@@ -201,9 +241,10 @@ class Wire:
         pieces, parts = [text], list[dict[str, Any]]()
         for record in entry.calls:
             result = cast("ToolResult", record.result)  # with one that is missing it does not come so far
-            told = {"role": "tool", "tool_call_id": self._id(record.call.id), "content": result.content}
+            content = unsteering(result.content)
+            told = {"role": "tool", "tool_call_id": self._id(record.call.id), "content": content}
             pieces.append(_clean(dumps(told)))
-            parts += result.parts
+            parts += map(unsteering_part, result.parts)
         if parts:
             pieces.append(_clean(user(parts).json))
         return b",".join(pieces), expires

@@ -121,6 +121,8 @@ class Settings:
                 continue
             if name == "response_format" and f"response_format:{value.get('type')}" in dialect.unsupported:
                 continue
+            if name == "tool_choice" and f"tool_choice:{value}" in dialect.unsupported:
+                continue
             if name in _SAME and dialect.max_tokens != "either":
                 name = dialect.max_tokens  # noqa: PLW2901
             if name == "tool_choice" and isinstance(value, str) and value not in TOOL_CHOICES:

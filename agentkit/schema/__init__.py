@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentkit.schema.bare import BareSchema
 from agentkit.schema.function import FunctionSchema, describe
 
-__all__ = ["FunctionSchema", "describe"]
+__all__ = ["BareSchema", "FunctionSchema", "describe"]

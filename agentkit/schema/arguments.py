@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pydantic_core import ValidationError
@@ -30,7 +31,7 @@ _MOST_ROUNDS: Final = 8
 _MOST_ERRORS: Final = 1_000
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
     """The text holds no JSON object; the message says why."""
 
 
@@ -51,6 +52,12 @@ class Arguments:
         self._by_name = kinds <= plain
         self._lone = _lone_object(shape, compiled)
 
+    def renamed(self, name: str) -> Arguments:
+        """The same for a function of another name."""
+        twin = copy(self)
+        twin._name = name  # noqa: SLF001  # it is of this class
+        return twin
+
     def validate(self, arguments: str | bytes | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The args and kwargs to call the function with. Raises BadArguments."""
         if isinstance(arguments, str | bytes):
@@ -67,7 +74,7 @@ class Arguments:
     def _look_again(self, arguments: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
         try:
             return self._tolerant(arguments)
-        except _UnreadableError as error:
+        except UnreadableError as error:
             self._refuse((str(error),), error)
         except RecursionError as error:
             self._refuse(("the arguments are nested too deeply",), error)
@@ -89,7 +96,7 @@ class Arguments:
             except ValueError:
                 return self._of_python(arguments)
         else:
-            text = _as_object(arguments, self._example())
+            text = as_object(arguments, self._example())
         values, findings = self._tried(loads(text))
         if values is not None:
             return values
@@ -110,8 +117,9 @@ class Arguments:
         return values
 
     def _example(self) -> str:
-        names = self._schema["properties"]
-        return f"an object with {listed(names)}" if names else "an empty object"
+        if names := self._schema.get("properties"):
+            return f"an object with {listed(names)}"
+        return "an object" if self._schema.get("additionalProperties", True) else "an empty object"
 
     def _tried(self, data: dict[str, Any]) -> tuple[dict[str, Any] | None, Findings]:
         """The values, or what is wrong in the end, after mending what can be mended."""
@@ -123,7 +131,7 @@ class Arguments:
                 errors = error.errors(include_url=False)
                 if errors[0]["type"] == "json_invalid":
                     # It is JSON, but pydantic's reader stops at 200 levels.
-                    raise _UnreadableError("the arguments are nested too deeply") from None
+                    raise UnreadableError("the arguments are nested too deeply") from None
                 findings = Findings(errors[:_MOST_ERRORS], data)
             else:
                 return values, Findings((), data)
@@ -132,7 +140,7 @@ class Arguments:
             if not mended:
                 break
         else:
-            raise _UnreadableError("the arguments are encoded again and again; send them as plain JSON")
+            raise UnreadableError("the arguments are encoded again and again; send them as plain JSON")
         return None, findings
 
     def _mend(self, data: dict[str, Any], path: Path) -> bool:
@@ -179,8 +187,8 @@ def _lone_object(shape: Shape, compiled: Compiled) -> str | None:
     return key if names_at(compiled.json, (key,)) else None
 
 
-def _as_object(arguments: str | bytes, example: str) -> bytes:
-    """The JSON text of the object that the arguments hold. Raises _UnreadableError."""
+def as_object(arguments: str | bytes, example: str) -> bytes:
+    """The JSON text of the object that the arguments hold. Raises UnreadableError."""
     if isinstance(arguments, bytes):
         arguments = arguments.decode("utf-8", "replace")
     value = _read(arguments)
@@ -188,12 +196,12 @@ def _as_object(arguments: str | bytes, example: str) -> bytes:
         inner = value
         try:
             value = _read(inner)
-        except _UnreadableError:
+        except UnreadableError:
             value = inner
     if value is None:
         return b"{}"
     if not isinstance(value, dict):
-        raise _UnreadableError(f"the arguments should be {example}, not {short(value)}")
+        raise UnreadableError(f"the arguments should be {example}, not {short(value)}")
     return _mended(dumps(value))
 
 
@@ -211,10 +219,10 @@ def _read(text: str) -> Any:
     while rest := text[end:].strip(_BLANK):
         try:
             again, length = _first(rest)
-        except _UnreadableError:
+        except UnreadableError:
             again, length = _DECODER, 0  # equal to nothing
         if again is _DECODER or dumps(again) != dumps(value):
-            raise _UnreadableError(f"the arguments should be one JSON object, but after it stands {short(rest)}")
+            raise UnreadableError(f"the arguments should be one JSON object, but after it stands {short(rest)}")
         text, end = rest, length
     return value
 
@@ -224,11 +232,11 @@ def _first(text: str) -> tuple[Any, int]:
         return _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
-            raise _UnreadableError("the arguments are cut off: their JSON ends too early") from None
+            raise UnreadableError("the arguments are cut off: their JSON ends too early") from None
         near = short(text[max(0, error.pos - 20) : error.pos + 20])
-        raise _UnreadableError(f"the arguments are not JSON: {error.msg} at character {error.pos}, in {near}") from None
+        raise UnreadableError(f"the arguments are not JSON: {error.msg} at character {error.pos}, in {near}") from None
     except ValueError:  # Python reads no int of more than 4300 digits
-        raise _UnreadableError("the arguments hold a number of too many digits") from None
+        raise UnreadableError("the arguments hold a number of too many digits") from None
 
 
 def _whole(value: Any) -> Any:
@@ -251,6 +259,6 @@ def _decoded(text: str) -> Any:
             break
         try:
             value = _read(value)
-        except _UnreadableError:
+        except UnreadableError:
             break
     return value

@@ -242,10 +242,7 @@ def _ask(
     }
     if cores:
         typed = {"type": "definitions", "schema": typed, "definitions": cores}
-    json = _generator()().generate(typed)
-    for definition in json.get("$defs", {}).values():
-        if "enum" in definition:
-            definition.pop("title", None)
+    json = json_schema(typed)
     return (
         {
             name: Field(argument["schema"], json["properties"][name], argument.get("alias"))
@@ -255,6 +252,15 @@ def _ask(
         cores,
         json.get("$defs", {}),
     )
+
+
+def json_schema(core: Any) -> dict[str, Any]:
+    """The JSON Schema of a core schema of pydantic's."""
+    json: dict[str, Any] = _generator()().generate(core)
+    for schema in (json, *json.get("$defs", {}).values()):
+        if "enum" in schema:
+            schema.pop("title", None)
+    return json
 
 
 @cache
@@ -313,12 +319,12 @@ def _refusal(parameter: inspect.Parameter, label: str, error: Exception) -> Usag
     spelled = f"{annotation.__module__}.{annotation.__qualname__}" if isinstance(annotation, type) else repr(annotation)
     return UsageError(
         f"{label}: the parameter `{parameter.name}` is annotated {spelled}, for which there is no JSON Schema "
-        f"({_said(error)}). Annotate it with what JSON can spell (str, int, list[...], a dataclass, a pydantic "
+        f"({said(error)}). Annotate it with what JSON can spell (str, int, list[...], a dataclass, a pydantic "
         "model); what the model must not choose belongs in the context's deps, or is bound with functools.partial"
     )
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """What an error says, without advice on how to configure pydantic."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = " ".join(line for line in lines if not line.startswith("For further information"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agentkit.schema.arguments import Arguments
 from agentkit.schema.compile import compile_parameters
 from agentkit.schema.docstrings import read_docstring
-from agentkit.schema.signature import docstring_of, name_of, read_signature
+from agentkit.schema.signature import checked_name, docstring_of, name_of, read_signature
 from agentkit.schema.strict import strict_form
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ class FunctionSchema:
     wants_context: bool
     context_type: Any
     _arguments: Arguments = field(repr=False, compare=False)
+
+    def renamed(self, name: str, description: str) -> FunctionSchema:
+        """The same under another name. Raises UsageError if the wire takes no such name."""
+        arguments = self._arguments.renamed(checked_name(name))
+        return replace(self, name=name, description=description, _arguments=arguments)
 
     def strict(self) -> dict[str, Any] | None:
         """A copy of `parameters` in OpenAI's strict form, or None where there is none (free keys, values of any type).

@@ -40,6 +40,11 @@ def name_of(function: Callable[..., Any], given: str | None) -> str:
     name = given if given is not None else _own_name(function)
     if name == "<lambda>":
         raise UsageError("a lambda has no name to call it by: give it one with name=")
+    return checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """A name that the wire takes. Raises UsageError."""
     if re.fullmatch(_NAME, name) is None:
         raise UsageError(
             f"{name!r} cannot be a tool's name: 1 to 64 of a-z, A-Z, 0-9, _ and - are allowed. Give another with name="

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentkit.agent import Overrides, overrides
+from agentkit.args import Overrides, overrides
 from agentkit.clock import Clock, clock
 from agentkit.endpoint import gate
 from agentkit.model import Model, model_of

@@ -42,13 +42,14 @@ class Workload(NamedTuple):
     do: str
     count: int = 1
     task: dict[str, Any] = {}  # noqa: RUF012  # never changed
-    quick: dict[str, Any] = {}  # noqa: RUF012  # what stands in for fields of the scenario, or the count
+    quick: dict[str, Any] = {}  # noqa: RUF012  # what stands in for fields of task and scenario, or the count
     fresh: bool = False  # each time in a new process
 
     def order(self, *, quick: bool) -> dict[str, Any]:
         task = dict(self.task)
         changes = dict(self.quick) if quick else {}
         count = changes.pop("count", self.count)
+        task |= {name: changes.pop(name) for name in task.keys() & changes.keys()}
         task["scenario"] = Scenario(**{**task.get("scenario", {}), **changes})._asdict()
         return {"do": self.do, "count": count, "task": task}
 
@@ -76,9 +77,10 @@ TIMES = [
     Workload("16 tools of 50 ms in one reply", "wall_s", "ms", 1e3, "run", 1,
              {"scenario": {"calls": 16}, "sleep_ms": 50}),
     Workload("8 calls, 100 ms to stream, 300 to run", "wall_s", "ms", 1e3, "stream", 1,
-             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300}, {"args_ms": 10}),
+             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300}, {"args_ms": 10, "sleep_ms": 20}),
     Workload("the same, the first takes 900 ms", "wall_s", "ms", 1e3, "stream", 1,
-             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300, "first_sleep_ms": 900}, {"args_ms": 10}),
+             {"scenario": {"calls": 8, "args_ms": 100}, "sleep_ms": 300, "first_sleep_ms": 900},
+             {"args_ms": 10, "sleep_ms": 20, "first_sleep_ms": 60}),
     Workload("schemas of 100 functions", "cpu_s", "ms", 1e3, "schemas", 100, quick={"count": 5}),
 ]  # fmt: skip
 MEMORY = [
@@ -164,7 +166,7 @@ class Bench:
     def imports(self) -> dict[str, float]:
         """Milliseconds of CPU that a process takes with each client's imports, all modules compiled."""
         kept: dict[str, list[float]] = {name: [] for name in self.names}
-        for turn in range(-1, 2 * self.rounds):
+        for turn in range(-(not self.quick), 1 if self.quick else 2 * self.rounds):
             for name in self.names:
                 code = f"{CLIENTS[name].imports}\n{IMPORTED}"
                 told = subprocess.check_output([sys.executable, "-c", code], text=True, env=ENVIRONMENT, cwd=ROOT)

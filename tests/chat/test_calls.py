@@ -401,6 +401,7 @@ def test_whole_is_told_from_begun(value, ascii_only, data):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "entry",
     [

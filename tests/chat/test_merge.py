@@ -118,6 +118,7 @@ def test_places(index, place):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "value", [lambda n: f"{n}", lambda n: [{"index": n, "text": "a"}], lambda n: [{"index": n % 5, "text": "a"}]]
 )

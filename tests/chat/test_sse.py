@@ -168,6 +168,7 @@ SHAPES = {
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_twice_the_bytes_take_twice_the_time(shape):
     assert doubling(lambda size: events(*shape(size)), 100_000) < 2.3

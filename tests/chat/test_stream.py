@@ -364,6 +364,7 @@ def test_a_reply_as_deltas():
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "delta",
     [

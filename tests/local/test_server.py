@@ -256,7 +256,7 @@ SCRIPTS = [
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_process_ends_in_silence(model, script):
     command = [sys.executable, "-W", "error", "-c", PREPARE + script, str(model)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

@@ -30,6 +30,7 @@ from agentkit.testing.script import (
     stall,
     status,
 )
+from tests.tiers import WHOLE
 
 USER = {"role": "user", "content": "hi"}
 PLAIN = {"model": "m", "messages": [USER]}
@@ -52,7 +53,7 @@ def post(fake, body=PLAIN, **options):
 
 def connect(fake):
     host, port = fake.base_url.removeprefix("http://").removesuffix("/v1").split(":")
-    return socket.create_connection((host, int(port)), timeout=5)
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def request_bytes(fake, body=PLAIN, *, headers=""):
@@ -234,7 +235,7 @@ def test_keep_alive(body):
 
 def test_the_standard_librarys_client():
     with FakeEndpoint() as fake:
-        connection = http.client.HTTPConnection(fake.base_url.split("/")[2], timeout=5)
+        connection = http.client.HTTPConnection(fake.base_url.split("/")[2], timeout=20)
         headers = {"Authorization": f"Bearer {fake.api_key}", "Content-Type": "application/json"}
         for body in (json.dumps(PLAIN), iter([json.dumps(PLAIN)[:9].encode(), json.dumps(PLAIN)[9:].encode()])):
             connection.request("POST", "/v1/chat/completions", body, headers)
@@ -336,7 +337,7 @@ def test_a_large_answer(body):
 def test_a_fault(item, error, body):
     with FakeEndpoint([item]) as fake:
         with pytest.raises(error):
-            post(fake, body, timeout=0.2 if error is httpx.ReadTimeout else 5)
+            post(fake, body, timeout=0.2 if error is httpx.ReadTimeout else 20)
         request = fake.requests[0]
         fake.wait_until(lambda: fake.connections == 0)
         # Who waits in vain hangs up; whom the endpoint drops did not.
@@ -395,7 +396,7 @@ def test_refused_connections():
         with pytest.raises(httpx.ConnectError):
             http_client.get("/models")
         event.set()
-        thread.join(5)
+        thread.join(20)
         assert text_of(answers[0]) == "late"
         fake.wait_until(lambda: fake.connections == 0)
         fake.accept()
@@ -415,7 +416,7 @@ def test_a_client_that_hangs_up():
             with connect(fake) as sock:
                 sock.sendall(request_bytes(fake, body))
                 sock.recv(1)
-        assert [request.disconnected.wait(5) for request in fake.requests] == [True, True]
+        assert [request.disconnected.wait(20) for request in fake.requests] == [True, True]
         fake.wait_until(lambda: fake.connections == 0)
 
 
@@ -429,28 +430,32 @@ def test_what_is_waited_for_in_vain():
 # The server as a whole
 
 
-def test_five_hundred_connections_at_once():
+def test_many_connections_at_once():
+    many = 500 if WHOLE else 100
+
     async def one(fake):
         reader, writer = await asyncio.open_connection(*fake.base_url.split("/")[2].split(":"))
-        writer.write(request_bytes(fake, headers="Connection: close\r\n"))
-        received = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        return received
+        try:
+            writer.write(request_bytes(fake, headers="Connection: close\r\n"))
+            return await reader.read()
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async def all_of_them(fake):
-        running = [asyncio.create_task(one(fake)) for _ in range(500)]
-        await asyncio.to_thread(fake.wait_until, lambda: len(fake.requests) == 500, timeout_s=20)
-        assert fake.connections == 500
-        event.set()
-        return await asyncio.gather(*running)
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(one(fake)) for _ in range(many)]
+            await asyncio.to_thread(fake.wait_until, lambda: len(fake.requests) == many, timeout_s=120)
+            assert fake.connections == many
+            event.set()
+        return [task.result() for task in running]
 
     event = threading.Event()
     with FakeEndpoint(itertools.repeat(delayed("hello", until=event))) as fake:
         received = asyncio.run(all_of_them(fake))
         assert all(b'"hello"' in each for each in received)
-        assert len(fake.requests) == 500
-        assert {request.connection for request in fake.requests} == set(range(1, 501))
+        assert len(fake.requests) == many
+        assert {request.connection for request in fake.requests} == set(range(1, many + 1))
 
 
 def test_nothing_is_left_behind():

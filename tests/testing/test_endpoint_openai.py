@@ -20,7 +20,7 @@ def ask():
 
     def ask(*script, messages=(USER,), check=True, **fields):
         fake = FakeEndpoint(script, check=check).__enter__()
-        client = openai.OpenAI(base_url=fake.base_url, api_key=fake.api_key, max_retries=0, timeout=0.5)
+        client = openai.OpenAI(base_url=fake.base_url, api_key=fake.api_key, max_retries=0, timeout=2.0)
         opened.append((fake, client))
         return client.chat.completions.create(model="m", messages=list(messages), **fields)
 

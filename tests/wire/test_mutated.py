@@ -77,7 +77,8 @@ def body_of(case, chance):
     return raw
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(s, marks=pytest.mark.slow) for s in range(4, 60))])
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("seed", range(60))
 def test_mutated(seed):
     chance = random.Random(seed)
     for case in CASES:

@@ -143,7 +143,7 @@ def test_the_same_however_it_is_cut(case):
     assert_same_however_cut(head_of(case), raw := replay.body_bytes(case), some_cuts(raw, 10, case["id"]))
 
 
-@pytest.mark.slow
+@pytest.mark.sampled(12)
 @EACH
 def test_the_same_at_200_cuts(case):
     assert_same_however_cut(head_of(case), raw := replay.body_bytes(case), some_cuts(raw, 200, case["id"]))

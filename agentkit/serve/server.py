@@ -1,0 +1,57 @@
+"""Serving an application with uvicorn, and ending without breaking off what goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from agentkit.errors import UsageError
+from agentkit.serve.access import is_loopback
+from agentkit.serve.service import Service
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from starlette.applications import Starlette
+
+DRAIN_S: Final = 30.0
+
+
+def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, drain_s: float = DRAIN_S) -> None:
+    """Serve an application of create_app until SIGTERM or SIGINT.
+
+    Then no run begins any more: new requests are answered with 503 and Retry-After, and `/ready` says so, while those
+    that go on end, for at most `drain_s` seconds. A second signal ends at once.
+
+    Raises:
+        UsageError: the host is not this machine's own, and there are no API keys.
+    """
+    import uvicorn
+
+    service = _service_of(app)
+    if not service.keys and not is_loopback(host):
+        raise UsageError(f"host={host!r} can be reached from other machines: set api_keys= in create_app() first")
+
+    class Draining(uvicorn.Server):
+        until: float | None = None
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.until is not None:
+                return super().handle_exit(sig, frame)
+            self.until = time.monotonic() + drain_s
+            service.drain()
+            return None
+
+        async def on_tick(self, counter: int) -> bool:
+            is_over = self.until is not None and (not service.runs or time.monotonic() > self.until)
+            return await super().on_tick(counter) or is_over
+
+    options: dict[str, Any] = {"access_log": False, "server_header": False, "timeout_graceful_shutdown": 1}
+    Draining(uvicorn.Config(app, host=host, port=port, ws="none", lifespan="off", **options)).run()
+
+
+def _service_of(app: Starlette) -> Service:
+    service = getattr(app.state, "agentkit", None)
+    if not isinstance(service, Service):
+        raise UsageError("serve() takes what create_app() made; serve an application of your own with uvicorn itself")
+    return service
