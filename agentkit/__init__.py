@@ -29,7 +29,7 @@ from agentkit.policy import Limits, Retries, Timeouts
 from agentkit.prices import Price
 from agentkit.result import Result
 from agentkit.tools import Tool, tool
-from agentkit.toolsets import Toolset
+from agentkit.toolsets import Searchable, Toolset
 from agentkit.transcript import Transcript
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Result",
     "Retries",
     "Retry",
+    "Searchable",
     "Settings",
     "Timeouts",
     "Tool",

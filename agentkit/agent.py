@@ -14,22 +14,23 @@ from agentkit.args import AgentArgs, Kept, OnLength, Overrides, RunArgs, Store, 
 from agentkit.budget import RunBudget
 from agentkit.caller import Caller, drained, last_of
 from agentkit.chat.settings import Settings
+from agentkit.checks import as_tools, check_choice, check_contexts, tools_and_groups
 from agentkit.clock import clock
 from agentkit.context import Hook
 from agentkit.errors import UsageError
 from agentkit.guards import InputGuard, ToolGuard, input_guards_of, tool_guards_of
 from agentkit.handoffs import Handoff, handoff_tool
-from agentkit.instructions import Instructions, split
+from agentkit.instructions import Instructions, joined, split
 from agentkit.model import Model, model_of
 from agentkit.output import Output
-from agentkit.plan import Persona, Plan, fields_of
+from agentkit.outputs import needs_reader, output_reader
+from agentkit.plan import Persona, Plan, fields_of, with_reader
 from agentkit.policy import Limits
 from agentkit.result import Result, result_of
 from agentkit.run import OnToolError, Run
 from agentkit.state import State
 from agentkit.streams import RunStream, RunStreamSync
-from agentkit.tools import Tool, as_tool, tools_by_name
-from agentkit.toolsets import Toolset
+from agentkit.tools import Tool, tools_by_name
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from agentkit.budget import Budget
     from agentkit.events import Event
+    from agentkit.flow import SupportsFlow
     from agentkit.history import Compaction, History
     from agentkit.messages import Content
     from agentkit.transcript import Pending
@@ -79,9 +81,9 @@ class Agent(Generic[Deps, Out]):
     """
 
     @overload
-    def __init__(
-        self, model: str | Model, *, output: TypeForm[Out] | Output[Out] = ..., **args: Unpack[AgentArgs]
-    ) -> None: ...
+    def __init__(self, model: str | Model, *, output: Output[Out], **args: Unpack[AgentArgs]) -> None: ...
+    @overload
+    def __init__(self, model: str | Model, *, output: TypeForm[Out] = ..., **args: Unpack[AgentArgs]) -> None: ...
     @overload
     def __init__(
         self,
@@ -124,7 +126,7 @@ class Agent(Generic[Deps, Out]):
     ) -> None:
         _one_of("on_tool_error", on_tool_error, ("tell", "raise"))
         _one_of("on_length", on_length or "return", ("return", "error"))
-        tools = _as_tools(tools)
+        tools = as_tools(tools)
         validators, handoffs = tuple(validators), tuple(handoffs)
         input_guards, output_guards, tool_guards = tuple(input_guards), tuple(output_guards), tuple(tool_guards)
         self._args: dict[str, Any] = {**locals()}
@@ -151,19 +153,20 @@ class Agent(Generic[Deps, Out]):
             output_guards=tuple([Hook(each, "output guard", takes=1) for each in output_guards]),
             tool_guards=tool_guards_of(tool_guards),
             history=(history,) if callable(history) else tuple(history),
-            compaction=compaction,
+            compaction=compaction and compaction.by(_model_or_none(compaction.model)),
         )
 
     def _as_persona(self, items: Iterable[object], instructions: Instructions) -> Persona:
-        tools, groups = _tools_and_groups(items)
+        tools, groups = tools_and_groups(items)
         given = [handoff for handoff in self._handoffs if not handoff.is_later]
-        tools = tools_by_name([*tools.values(), *(handoff_tool(handoff) for handoff in given)])
+        reader = [output_reader()] if needs_reader(tools.values()) and output_reader() not in tools.values() else []
+        tools = tools_by_name([*tools.values(), *(handoff_tool(handoff) for handoff in given), *reader])
         if self._handoffs and not self.name:
             raise UsageError("an agent that hands over needs a name=, so that the transcript can tell who spoke")
         if self.output is not None and (taken := [spec.name for spec in self.output.specs if spec.name in tools]):
             raise UsageError(f"the tool {taken[0]!r} has the name of the output: rename one of them")
-        _check_choice(self.settings, tools, groups, self.output)
-        _check_contexts(tools.values())
+        check_choice(self.settings, tools, groups, self.output)
+        check_contexts(tools.values())
         text, asked = split(instructions)
         return Persona(tools, self.name, text, self.settings, asked, groups, self.model)
 
@@ -297,7 +300,7 @@ class Agent(Generic[Deps, Out]):
         transcript = past if isinstance(past, Transcript) else Transcript.load(past or [])
         time = clock.get()
         state = State(
-            plan,
+            with_reader(plan, transcript),
             transcript,
             prompt,
             new_run=time.new_id(),
@@ -338,25 +341,32 @@ class Agent(Generic[Deps, Out]):
             return self.plan
         approve = args.get("approve")
         settings = Settings.of(args.get("settings"))
-        more, groups = _tools_and_groups(args.get("tools", ()))
-        tools = {**family[self.name].tools, **more, **override.tools}
-        groups = (*self.persona.groups, *groups)
-        own = self.settings.merged(settings)
-        _check_choice(own, tools, groups, self.output)
-        others = {
-            name: replace(persona, settings=persona.settings.merged(settings))
-            for name, persona in family.items()
-            if name is not None
-        }
+        more, groups = tools_and_groups(args.get("tools", ()))
+        text, asked = split(args.get("instructions", ""))
+
+        def changed(persona: Persona) -> Persona:
+            own = persona.settings.merged(settings)
+            tools = {**persona.tools, **more, **override.tools}
+            groups_ = (*persona.groups, *groups)
+            check_choice(own, tools, groups_, self.output)
+            instructions = joined((persona.instructions, text))
+            return replace(
+                persona,
+                tools=tools,
+                settings=own,
+                groups=groups_,
+                instructions=instructions,
+                asked=(*persona.asked, *asked),
+            )
+
         plan = replace(
             self.plan,
-            tools=tools,
-            groups=groups,
-            settings=own,
+            **fields_of(changed(family[self.name])),
             limits=args.get("limits") or self.limits,
             approve=None if approve is None else Hook(approve, "approve", takes=1),
         )
         if self._handoffs:
+            others = {str(name): changed(persona) for name, persona in family.items() if name != self.name}
             plan.personas = {**others, str(self.name): plan}
         return plan
 
@@ -364,7 +374,7 @@ class Agent(Generic[Deps, Out]):
         """This agent and all that it may hand over to, and those in turn, by their names. Raises UsageError."""
         family: dict[str | None, Persona] = {self.name: self.persona}
         agents: dict[str | None, Agent[Any, Any]] = {self.name: self}
-        waiting = deque([self])
+        waiting: deque[Agent[Any, Any]] = deque([self])
         while waiting:
             agent = waiting.popleft()
             later: list[Tool] = []
@@ -389,7 +399,7 @@ class Agent(Generic[Deps, Out]):
         override = overrides.get() or Overrides()
         plan = replace(self._planned({}, override), approve=run.state.plan.approve)
         state = State(
-            plan,
+            with_reader(plan, past),
             past,
             None if len(past) else arguments["prompt"],
             new_run=pending.key,
@@ -420,25 +430,6 @@ class Agent(Generic[Deps, Out]):
         return f"Agent({name}{self.model!r}{tools}{output})"
 
 
-def _as_tools(items: Iterable[object]) -> list[Tool | Toolset]:
-    listed = [items] if isinstance(items, Toolset) else items
-    return [item if isinstance(item, Toolset) else as_tool(item) for item in listed]
-
-
-def _tools_and_groups(items: Iterable[object]) -> tuple[dict[str, Tool], tuple[Toolset, ...]]:
-    """The tools that are known without a run, and the toolsets that have to be asked."""
-    tools: list[Tool] = []
-    groups: list[Toolset] = []
-    for item in _as_tools(items):
-        if not isinstance(item, Toolset):
-            tools.append(item)
-        elif item.static is not None:
-            tools += item.static
-        else:
-            groups.append(item)
-    return tools_by_name([made for made in tools if made.enabled is not False]), tuple(groups)
-
-
 def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None) -> Callable[[Event], None]:
     if second is None:
         return first
@@ -450,40 +441,10 @@ def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None
     return tell
 
 
+def _model_or_none(model: str | SupportsFlow | None) -> SupportsFlow | None:
+    return model_of(model) if isinstance(model, str) else model
+
+
 def _one_of(name: str, value: object, known: Sequence[object]) -> None:
     if value not in known:
         raise UsageError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
-
-
-def _check_choice(
-    settings: Settings, tools: Mapping[str, Any], groups: Sequence[Toolset], output: Output[Any] | None
-) -> None:
-    forced = settings.forced
-    names = [*tools, *(spec.name for spec in output.specs)] if output is not None else [*tools]
-    if forced is not None and not groups and (not names or (forced and forced not in names)):
-        raise UsageError(
-            f"tool_choice={settings.tool_choice!r} forces a call, but the tools are: {', '.join(names) or 'none'}"
-        )
-    if (settings.n or 1) > 1:
-        raise UsageError("n > 1 gives several answers, and an agent goes on from one: ask a ChatModel for them")
-
-
-def _wanted(made: Tool) -> Any:
-    """The type of deps that a tool's Context has, None if it does not say."""
-    wanted = getattr(made.schema.context_type, "__args__", (None,))[0]
-    return None if wanted in (Any, None, type(None)) or isinstance(wanted, TypeVar) else wanted
-
-
-def _check_contexts(tools: Iterable[Tool]) -> None:
-    """Raise UsageError if two tools cannot have the same deps."""
-    first: tuple[str, type] | None = None
-    for made in tools:
-        wanted = _wanted(made)
-        if not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
-            continue
-        if first is not None and not issubclass(wanted, first[1]) and not issubclass(first[1], wanted):
-            raise UsageError(
-                f"the tools {first[0]} and {made.name} want different deps: Context[{first[1].__name__}] and "
-                f"Context[{wanted.__name__}]; a run has one value for both"
-            )
-        first = first or (made.name, wanted)

@@ -87,7 +87,8 @@ class RunArgs(TypedDict, total=False):
     decision for all. `approve`: asked about each call that waits for a decision, a function of the call, or of the
     context and the call; it returns a decision, a bool, or None to leave it pending. `deps`: reaches functions through
     their Context. `settings`, `limits`: in place of the agent's, field by field for settings. `model`: in place of the
-    agent's. `tools`: more of them. `budget`: what all runs that share it may cost. `on_event`: called with each event.
+    agent's. `tools`, `instructions`: more of them, for each agent of the run. `budget`: what all runs that share it may
+    cost. `on_event`: called with each event.
     `resume_stream`: a stream that breaks after something was told of it begins anew, with a Restarted event.
     """
 
@@ -101,6 +102,7 @@ class RunArgs(TypedDict, total=False):
     limits: Limits | None
     model: str | Model | None
     tools: Iterable[object]
+    instructions: Instructions
     budget: Budget | None
     on_event: Callable[[Event], None] | None
     resume_stream: bool

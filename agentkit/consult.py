@@ -6,15 +6,25 @@ error as its cause.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agentkit.approval import decision_from
 from agentkit.context import Context, Hook, Invoke, Retry
-from agentkit.errors import AgentKitError, BadArguments, Blocked, UsageError
+from agentkit.errors import (
+    AgentKitError,
+    BadArguments,
+    Blocked,
+    ContentFilterError,
+    ContextLengthError,
+    ModelError,
+    UsageError,
+)
 from agentkit.guards import Refuse
 from agentkit.instructions import joined
+from agentkit.messages import is_cut
 from agentkit.output import WrongAnswer
+from agentkit.outputs import READER, needs_reader, output_reader
 from agentkit.state import Verdict
 from agentkit.toolsets import offered
 
@@ -29,6 +39,9 @@ if TYPE_CHECKING:
     from agentkit.state import State
     from agentkit.transcript import Pending
 
+_LEAST_PART: Final = 1 / 8
+"""Of a conversation that is too long to be summed up at once, no less is tried."""
+
 
 @dataclass(slots=True, eq=False)
 class Query:
@@ -39,15 +52,18 @@ class Query:
 
 
 class Answered(NamedTuple):
-    """A model's reply, the model that gave it, and what it cost."""
+    """A model's reply, the model that gave it, what it cost, and when it came: in Unix time, and by the monotonic
+    clock."""
 
     reply: Reply
     model: str | None
     cost: float | None
+    at: float
+    now: float
 
 
 def consult(
-    effect: Consult, state: State, context_of: Callable[[Pending | None], Context[Any]], at: float, now: float
+    effect: Consult, state: State, context_of: Callable[[Pending | None], Context[Any]], now: float
 ) -> Generator[Invoke | Query, Any, list[Pending]]:
     """Ask, and record the answers in the state. Returns the calls that have their results by that.
 
@@ -73,7 +89,7 @@ def consult(
                         state.reword(changed)
             state.waited()
         case "summary":
-            yield from _summary(state, at, now)
+            yield from _summary(state)
         case "answer":
             state.judged((yield from _answer(state, context_of(None))), now=now)
     return []
@@ -102,17 +118,51 @@ def _instructions(state: State, context: Context[Any]) -> Generator[Invoke, Any,
 
 def _tools(state: State, context: Context[Any], now: float) -> Generator[Invoke, Any, None]:
     tools = yield from offered([*state.active.tools.values(), *state.active.groups], context)
+    if needs_reader(tools, state.transcript) and READER not in {tool.name for tool in tools}:
+        tools.append(output_reader())
     state.offer({tool.name: tool for tool in tools}, now=now)
 
 
-def _summary(state: State, at: float, now: float) -> Generator[Query, Any, None]:
+def _summary(state: State) -> Generator[Query, Any, None]:
     compaction = state.plan.compaction
     assert compaction is not None  # else it would not be asked for
+    model = compaction.model
+    assert not isinstance(model, str)  # the agent has made it a model
     request = state.request()
-    settings = replace(request.settings, tool_choice="none" if request.tools else None)
-    request = request.with_(transcript=state.to_sum_up(), settings=settings, output=None, context="")
-    answered: Answered = yield Query(compaction.model, request)
-    state.sum_up(answered.reply, at=at, now=now, model=answered.model, cost=answered.cost)
+    request = request.with_(settings=compaction.asking(request.settings), output=None, context="")
+    transcript, covers = state.to_sum_up(1.0)
+    part, answered = 1.0, None
+    while answered is None:
+        try:
+            answered = yield Query(model, request.with_(transcript=transcript))
+        except ContextLengthError:
+            too_long = transcript
+            while transcript == too_long:
+                part /= 2
+                if part < _LEAST_PART:
+                    raise
+                transcript, covers = state.to_sum_up(part)
+    _check_summary(answered.reply)
+    state.sum_up(answered.reply, covers, at=answered.at, now=answered.now, model=answered.model, cost=answered.cost)
+
+
+def _check_summary(reply: Reply) -> None:
+    """Raise what is wrong with a summary: half of one would be taken for the whole conversation."""
+    refusal, text = reply.message.data.get("refusal"), reply.text
+    if refusal:
+        raise ModelError(f"the model refuses to sum up the conversation: {refusal}", text=text)
+    if reply.finish_reason == "content_filter":
+        raise ContentFilterError("the endpoint's content filter stopped the summary", partial_text=text)
+    if is_cut(reply.finish_reason):
+        raise ModelError(
+            "the summary of the conversation was cut off at the token limit; raise max_tokens, or ask for a shorter "
+            "one with Compaction(prompt=…)",
+            text=text,
+        )
+    if not text.strip():
+        names = ", ".join(call.name for call in reply.tool_calls)
+        told = f"it called {names}" if names else "its answer is empty"
+        raise ModelError(f"the model did not sum up the conversation: {told}; another one may, Compaction(model=…)")
 
 
 def _approval(state: State, pending: Pending, context: Context[Any]) -> Generator[Invoke, Any, None]:

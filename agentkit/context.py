@@ -183,15 +183,17 @@ def _wants_context(function: Callable[..., Any], what: str, takes: int) -> bool:
     except (ValueError, TypeError):  # a builtin that does not tell
         return False
     placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    first = bool(placed) and _is_context(placed[0].annotation)
+    if named := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]:
+        raise UsageError(f"{what} needs {', '.join(named)} by name, and is called without names")
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return bool(placed) and _is_context(placed[0].annotation)
+        return first
     needed = sum(p.default is p.empty for p in placed)
-    if placed and _is_context(placed[0].annotation) and needed <= takes + 1 <= len(placed):
-        return True
-    if needed <= takes <= len(placed):
+    if first or needed > takes:
+        if needed <= takes + 1 <= len(placed):
+            return True
+    elif len(placed) >= takes:
         return False
-    if needed == takes + 1:
-        return True
     raise UsageError(
         f"{what} takes {needed} arguments; it is called with {takes}, or with {takes + 1}, the first a Context"
     )

@@ -208,6 +208,10 @@ class _Driver:
             except Cancelled:  # a guard has refused, or has another prompt: that is heard first
                 self.caller.check()
                 reply = None
+            except ContextLengthError:
+                if not run.state.overflow():
+                    raise
+                reply = None
             finally:
                 wire.emit = emit
             hear(wait=True)
@@ -232,7 +236,7 @@ class _Driver:
         wire = self.run.wire_beside()
         sender = Sender(wire, self.caller, deque())
         reply = yield from perform((query.model or self.run.asked()).flow(query.request), sender)
-        return Answered(reply, wire.model, wire.step_cost)
+        return Answered(reply, wire.model, wire.step_cost, wire.clock.now(), wire.clock.monotonic())
 
     def start_early(self, effect: Send) -> None:
         while self.run.early and not self.caller.told.empty():

@@ -273,7 +273,11 @@ class _Driver:
                 for steps in guards:
                     group.start_soon(guard, steps)
                 with scope:
-                    reply = await self.reply(request)
+                    try:
+                        reply = await self.reply(request)
+                    except ContextLengthError:
+                        if not run.state.overflow():
+                            raise
         finally:
             wire.emit = emit
         if run.guarded(gate.changes) and reply is not None:
@@ -348,7 +352,7 @@ class _Driver:
         """What a model says beside the conversation."""
         wire = self.run.wire_beside()
         reply = await perform((query.model or self.run.asked()).flow(query.request), Sender(wire))
-        return Answered(reply, wire.model, wire.step_cost)
+        return Answered(reply, wire.model, wire.step_cost, wire.clock.now(), wire.clock.monotonic())
 
     async def invoke(self, invoke: CallEffect | Query) -> Any:
         """What a function gives, or the agent that does a call, whose run is part of this one."""

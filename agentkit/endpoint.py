@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakSet, WeakValueDictionary, finalize
 
@@ -40,10 +40,40 @@ MakeTransport: TypeAlias = "Callable[[], AsyncConnections]"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+class Tape(Protocol):
+    """Stands between all endpoints and their connections: it writes down what goes over them, or plays it back.
+
+    While it `replays`, no key is looked up and no server is started.
+    """
+
+    @property
+    def replays(self) -> bool:
+        """Whether nothing is sent."""
+        ...
+
+    def dialect(self, endpoint: Endpoint) -> Dialect:
+        """What was known of a server that is not started now."""
+        ...
+
+    def http_sync(self, endpoint: Endpoint) -> SyncHttp:
+        """What sends the requests of threads."""
+        ...
+
+    async def http(self, endpoint: Endpoint) -> AsyncHttp:
+        """What sends the requests of the running event loop."""
+        ...
+
+
 class _Gate:
-    """Whether requests may leave this machine; closed by agentkit.testing in test runs."""
+    """Whether requests may leave this machine, and what listens to them; agentkit.testing's, for test runs."""
 
     closed = False
+    tape: Tape | None = None
+
+    @property
+    def replays(self) -> bool:
+        """Whether answers come from a tape, and nothing is sent."""
+        return self.tape is not None and self.tape.replays
 
 
 gate: Final = _Gate()
@@ -116,16 +146,22 @@ class Endpoint:
 
     def open_sync(self) -> None:
         """Start what has to be started."""
-        if not self.is_open:
+        if self.is_open:
+            return
+        if gate.tape is not None and gate.tape.replays:
+            self.dialect = gate.tape.dialect(self)
+        else:
             self._bring_up()
 
     async def open(self) -> None:
         """The same, awaited."""
         if not self.is_open:
-            await threads.run(self._bring_up)
+            await threads.run(self.open_sync)
 
     def address_sync(self, loop: LoopThread) -> Address:
         """Where to send a request now, and with which headers. Raises AuthenticationError if a key is missing."""
+        if gate.replays:
+            return self._replayed()
         key = self._key() if callable(self._key) else self._key
         if inspect.isawaitable(key):
             waiting: Awaitable[str] = key
@@ -134,6 +170,8 @@ class Endpoint:
 
     async def address(self) -> Address:
         """The same, awaited."""
+        if gate.replays:
+            return self._replayed()
         key = self._key() if callable(self._key) else self._key
         return self._addressed(await key if inspect.isawaitable(key) else key)
 
@@ -189,7 +227,21 @@ class Endpoint:
         self._address = Address(url, raw_headers(headers), headers, shown, key, _without_login(url))
         return self._address
 
+    def _replayed(self) -> Address:
+        """Where a request would go, without a key."""
+        plain = [("content-type", "application/json")]
+        url = self.source + "/chat/completions"
+        return Address(url, raw_headers(plain), plain, plain, None, url)
+
     def http_sync(self) -> SyncHttp:
+        """What sends the requests of threads: the connections, or the tape before them."""
+        return self.connections_sync() if gate.tape is None else gate.tape.http_sync(self)
+
+    async def http(self) -> AsyncHttp:
+        """The same of the running event loop."""
+        return await (self.connections() if gate.tape is None else gate.tape.http(self))
+
+    def connections_sync(self) -> SyncHttp:
         """The connections for threads."""
         if self._http is None:
             with self._lock:
@@ -199,7 +251,7 @@ class Endpoint:
                     self._closer = finalize(self, self._http.close)
         return self._http
 
-    async def http(self) -> AsyncHttp:
+    async def connections(self) -> AsyncHttp:
         """The connections of the running event loop; they are closed when the loop shuts down."""
         if not is_loaded():
             await threads.run(load)
@@ -286,6 +338,12 @@ def shared_endpoint(
         if endpoint is None:
             endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key, transport=transport)
     return endpoint
+
+
+def unlearn() -> None:
+    """Let every endpoint forget what models have refused, so that a recording holds in a process that knows nothing."""
+    for endpoint in list(_living):
+        endpoint.learnt.clear()
 
 
 def _after_fork() -> None:

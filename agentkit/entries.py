@@ -51,7 +51,7 @@ class Entry:
     long the run had been at work, `agent` the active agent, `source` and `model` what was asked for a reply.
     `instructions` are those of the moment, by the agent that they are for: first what stands in front of the
     conversation, then what stands before this message. `guarded` says that the input guards let this message pass;
-    `covers`, how many entries from the first on this one sums up.
+    `covers`, how many entries from the conversation's first on this one sums up.
     """
 
     message: Message
@@ -116,6 +116,15 @@ def entry_messages(entry: Entry) -> list[dict[str, Any]]:
     return messages
 
 
+def _mapped_result(
+    record: CallRecord, text: str | None, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> str | None:
+    if text is None:
+        return None
+    told = change({"role": "tool", "tool_call_id": record.call.id, "content": text})
+    return text_of(told["content"])
+
+
 def mapped_entry(entry: Entry, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Entry:
     """An entry whose message, and results as tool messages, went through a function."""
     message = Message(change(entry.message.data))
@@ -123,7 +132,7 @@ def mapped_entry(entry: Entry, change: Callable[[dict[str, Any]], dict[str, Any]
     for record, call in zip(entry.calls, calls_of(message.data), strict=True):
         result = record.result
         if result is not None:
-            told = change({"role": "tool", "tool_call_id": record.call.id, "content": result.content})
-            result = replace(result, content=text_of(told["content"]))
+            shown, whole = (_mapped_result(record, text, change) for text in (result.content, result.whole))
+            result = replace(result, content=shown or "", whole=whole)
         calls.append(replace(record, call=replace(record.call, arguments=call.arguments), result=result))
     return replace(entry, message=message, calls=tuple(calls))

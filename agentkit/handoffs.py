@@ -32,6 +32,8 @@ class Handoff:
         name: str | None = None,
         approval: bool | Callable[..., Any] = False,
     ) -> None:
+        if not hasattr(agent, "persona") and not callable(agent):
+            raise _no_agent(agent)
         self._agent: Final = agent
         self.description: Final = description
         self.name: Final = name
@@ -47,11 +49,15 @@ class Handoff:
         """The agent. Raises UsageError if it is none, or has no name."""
         agent: Any = self._agent() if callable(self._agent) else self._agent
         if not hasattr(agent, "persona"):
-            raise UsageError(f"a hand-off goes to an Agent, or to what a function gives that is one, not to {agent!r}")
+            raise _no_agent(agent)
         if not agent.name:
             raise UsageError(f"an agent that a conversation is handed to needs a name: {agent!r} has none")
         found: Agent[Any, Any] = agent
         return found
+
+
+def _no_agent(given: object) -> UsageError:
+    return UsageError(f"a hand-off goes to an Agent, or to what a function gives that is one, not to {given!r}")
 
 
 def handoff_tool(handoff: Handoff) -> Tool:

@@ -307,8 +307,9 @@ class ToolResult:
 
     `status` is "ok"; "failed" (the function raised, or took too long); "denied" (by a decision or a guard); "not_run"
     (no tool has that name, the arguments did not fit, or the reply was cut off in the call); "cancelled". `error` says
-    for the caller what was raised. `handoff` is the agent that goes on, after a hand-off. `value` is what the function
-    returned and `raised` what it raised, while the run goes on; they are no part of a dump.
+    for the caller what was raised. `handoff` is the agent that goes on, after a hand-off. `whole` is the text that was
+    too long for `content`, of a tool that keeps its output; it is not sent. `value` is what the function returned and
+    `raised` what it raised, while the run goes on; they are no part of a dump.
     """
 
     content: str
@@ -316,6 +317,7 @@ class ToolResult:
     parts: tuple[dict[str, Any], ...] = ()
     error: str | None = None
     handoff: str | None = None
+    whole: str | None = field(default=None, repr=False)
     value: Any = field(default=None, compare=False, repr=False)
     raised: BaseException | None = field(default=None, compare=False, repr=False)
 

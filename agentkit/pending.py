@@ -39,10 +39,10 @@ class PendingCall:
 
 def is_waiting(record: CallRecord) -> bool:
     """Whether a call without a result cannot go on before something is decided."""
-    if record.hold == "unknown":
-        return True
     if record.transcript is not None:
         return is_paused(record.transcript)
+    if record.hold == "unknown":
+        return True
     return record.decision is None and record.hold in ("approval", "answer")
 
 
@@ -57,11 +57,9 @@ def pending_calls(transcript: Transcript, path: tuple[str, ...] = ()) -> list[Pe
     calls: list[PendingCall] = []
     for pending in transcript.pending:
         record = transcript.record(pending)
-        if not is_waiting(record):
-            continue
         if record.transcript is not None:
             calls += pending_calls(record.transcript, (*path, pending.call.id))
-        elif record.hold is not None:
+        elif record.hold is not None and is_waiting(record):
             calls.append(PendingCall("/".join((*path, pending.call.id)), pending.call, record.hold, pending.key, path))
     return calls
 
@@ -90,6 +88,11 @@ def apply(transcript: Transcript, decisions: Decisions) -> list[Pending]:
 
 
 def _check(decision: object, waiting: PendingCall) -> None:
+    if isinstance(decision, Approve) and decision.arguments is not None:
+        try:
+            dumps(dict(decision.arguments))
+        except ValueError as error:
+            raise UsageError(f"Approve(arguments=…) for {waiting.id!r}: they {error}") from None
     if not isinstance(decision, Approve | Deny | Answer):
         raise UsageError(f"a decision is Approve(), Deny(…) or Answer(…), not {decision!r} for {waiting.id!r}")
     if waiting.hold == "answer" and isinstance(decision, Approve):

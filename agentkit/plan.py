@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentkit.chat.settings import Settings
+from agentkit.outputs import needs_reader, output_reader
 from agentkit.policy import Limits
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from agentkit.output import Output
     from agentkit.tools import Tool
     from agentkit.toolsets import Toolset
+    from agentkit.transcript import Transcript
 
 
 @dataclass(slots=True)
@@ -66,3 +68,18 @@ class Plan(Persona):
 def fields_of(persona: Persona) -> dict[str, Any]:
     """What a persona is made from, by name."""
     return {each.name: getattr(persona, each.name) for each in fields(Persona)}
+
+
+def with_reader(plan: Plan, transcript: Transcript) -> Plan:
+    """The plan with the tool that reads on in outputs, for all its agents, if there may be such outputs."""
+    everyone = (plan, *plan.personas.values())
+    if not needs_reader([made for each in everyone for made in each.tools.values()], transcript):
+        return plan
+    reader = output_reader()
+    changed = {
+        id(each): each if reader.name in each.tools else replace(each, tools={**each.tools, reader.name: reader})
+        for each in everyone
+    }
+    own = replace(plan, tools=changed[id(plan)].tools)
+    own.personas = {name: own if each is plan else changed[id(each)] for name, each in plan.personas.items()}
+    return own

@@ -249,13 +249,13 @@ def _name(entry: Entry) -> str:
 
 
 def _costs(entries: Iterable[Entry]) -> Iterator[tuple[Entry, float | None]]:
-    """Each reply and its cost."""
+    """Each reply, the summaries among them, and its cost."""
     prices: dict[tuple[str | None, str | None, float], Price | None] = {}
     for entry in entries:
         for record in entry.calls:
             if (inner := record.transcript) is not None:
                 yield from _costs(inner.entries)
-        if entry.author != "model":
+        if entry.author != "model" and not entry.covers:
             continue
         cost = entry.cost
         if cost is None and entry.usage is not None:

@@ -22,7 +22,6 @@ from agentkit.events import (
     ToolProgress,
     ToolStarted,
 )
-from agentkit.history import summed_up
 from agentkit.logs import log
 from agentkit.loop import Consult, Effect, Finished, Tell, decide
 from agentkit.messages import ToolCall, ToolResult, user
@@ -189,10 +188,11 @@ class Run:
         """Ask functions of the user's."""
         clock = self.clock
         self.asking.clear()
-        landed = yield from consult(effect, self.state, self.context_of, clock.now(), clock.monotonic())
+        landed = yield from consult(effect, self.state, self.context_of, clock.monotonic())
         self.tell_landed(landed)
         if effect.about == "summary" and self.emit is not None:
-            self.emit(Compacted(summed_up(self.state.transcript.entries)[1], self.state.tally.steps))
+            last = self.state.transcript.last
+            self.emit(Compacted(0 if last is None else last.covers, self.state.tally.steps))
 
     def wire_beside(self) -> Wire:
         """What a question beside the conversation is sent with: nothing of it is told."""
@@ -311,6 +311,7 @@ class Run:
         if self.begun.pop(pending, None) is None and self.cancelled:
             return  # it comes too late: the call was answered as cancelled
         self.state.land(pending, result, now=self.clock.monotonic())
+        result = self.state.transcript.record(pending).result or result
         if result.raised is not None:
             log.warning("tool %s failed: %s", pending.call.name, result.error)
             if self.on_tool_error == "raise" and self.failure is None:
@@ -392,6 +393,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             # it may have struck while something was recorded; each entry is whole, and the rest is computed from them
             kept, at = Transcript(self.state.transcript.entries), self.clock.monotonic()
+            kept.offset = self.state.transcript.offset
             self.state = State(
                 self.state.plan, kept, new_run=self.state.run, at=self.clock.now(), began=at, resumed=False
             )
@@ -431,8 +433,12 @@ class Run:
         elif self.journal is not None:
             with self._saving:
                 for index in sorted(changed.copy()):
-                    changed.pop(index, None)
-                    self.journal(index, self.state.transcript.dump_entry(index))
+                    changed.pop(index, None)  # before it is read: what changes from then on is written again
+                    try:
+                        self.journal(index, self.state.transcript.dump_entry(index))
+                    except BaseException:
+                        changed[index] = None
+                        raise
 
     def _answer_cancelled(self) -> None:
         """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""

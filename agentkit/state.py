@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentkit.chat.request import Request
 from agentkit.errors import LimitReached, UsageError
-from agentkit.history import ClearResults, View, summary_message, without_summed_up
+from agentkit.history import View, summary_message
 from agentkit.instructions import joined
 from agentkit.landing import PASSED_BY, adopted_by, handed_to, look_after_unknown, records_of
 from agentkit.messages import Content, Message, Reply, ToolResult, Usage, user
+from agentkit.outputs import named
 from agentkit.pending import apply, is_waiting, pending_calls
 from agentkit.tally import Spent, Tally, spent_in
 from agentkit.transcript import CallRecord, Entry, Pending, Transcript
@@ -46,8 +47,8 @@ class State:
     __slots__ = (
         "_before",
         "_began",
+        "_delegates",
         "_open",
-        "_overflowed",
         "_put",
         "_view",
         "_waited",
@@ -105,8 +106,7 @@ class State:
         self.outer: State | None = None
         self._put: set[Pending] = set()
         self._waited: int | None = None
-        self._overflowed = False
-        self._view = View(plan.history) if plan.history or plan.compaction else None
+        self._view = View(plan.history, plan.compaction)
         self._open: dict[int, int] = {}
         for pending in self.transcript.pending:
             self._open[pending.entry] = self._open.get(pending.entry, 0) + 1
@@ -119,6 +119,7 @@ class State:
                     self.tally.settle(entry, plan.tools)
         self._began = began
         self._before = self.tally.elapsed_s
+        self._delegates = any(record.transcript is not None for entry in self.transcript for record in entry.calls)
 
     def _last_active(self) -> Persona:
         """Who spoke last, or was handed the conversation."""
@@ -143,8 +144,11 @@ class State:
     def spent(self) -> Spent:
         """What the run has used up, sub-agents included."""
         tally = self.tally
-        total = Spent(tally.steps, tally.tool_calls, tally.usage) + tally.inner
-        for pending in self.transcript.pending if self._open else ():
+        total = Spent(tally.steps, tally.tool_calls, tally.usage)
+        if not self._delegates:
+            return total
+        total += tally.inner
+        for pending in self.transcript.pending:
             if pending in self.inner:
                 total += self.inner[pending].spent()
             elif (inner := self.transcript.record(pending).transcript) is not None:
@@ -235,37 +239,33 @@ class State:
     @property
     def sent(self) -> Transcript:
         """What of the conversation is sent."""
-        return self.transcript if self._view is None else self._view.of(self.transcript)
+        return self._view.of(self.transcript)
 
     @property
     def is_crowded(self) -> bool:
         """Whether the conversation has to be summed up before it goes on."""
-        compaction = self.plan.compaction
-        if compaction is None or not compaction.covered(self.transcript.entries):
+        if self.plan.compaction is None:
             return False
         beside = len(self.active.instructions) + sum(len(tool.spec.json()) for tool in self.tools.values())
-        return self._overflowed or compaction.is_due(self.sent.entries, beside=beside)
+        return self._view.is_crowded(self.transcript, beside=beside)
 
     def overflow(self) -> bool:
         """Record that the endpoint found the conversation too long; whether it can be summed up now."""
-        self._overflowed, before = True, self._overflowed
+        self._view.overflowed, before = True, self._view.overflowed
         return not before and self.is_crowded
 
-    def to_sum_up(self) -> Transcript:
-        """What a summary has to stand for, and the request for it."""
-        compaction = self.plan.compaction
-        assert compaction is not None  # it asks for the summary
-        entries = self.transcript.entries
-        sent = Transcript(without_summed_up(entries[: compaction.covered(entries)]))
-        for process in (*self.plan.history, *((ClearResults(0),) if self._overflowed else ())):
-            sent = Transcript(process(sent.entries))
-        sent.append(Entry(user(compaction.prompt)))
-        return sent
+    def to_sum_up(self, part: float) -> tuple[Transcript, int]:
+        """What a summary is asked of, with the request for it, and how many entries it stands for.
 
-    def sum_up(self, reply: Reply, *, at: float, now: float, model: str | None, cost: float | None) -> None:
-        """Record a summary of the conversation."""
-        compaction = self.plan.compaction
-        assert compaction is not None  # it asked for the summary
+        It is as much as can be told the model at once, or a part of that.
+        """
+        return self._view.to_sum_up(self.transcript, part)
+
+    def sum_up(
+        self, reply: Reply, covers: int, *, at: float, now: float, model: str | None, cost: float | None
+    ) -> None:
+        """Record a summary of so many entries."""
+        self._view.overflowed = False
         entry = Entry(
             summary_message(reply.text),
             author="loop",
@@ -274,12 +274,12 @@ class State:
             at=at,
             elapsed_s=self.elapsed(now),
             source=reply.source,
+            finish_reason=reply.finish_reason,
             usage=reply.usage,
             cost=cost,
             model=model,
-            covers=compaction.covered(self.transcript.entries),
+            covers=self.transcript.offset + covers,
         )
-        self._overflowed = False
         self._append(entry)
 
     def to_ask(self, calls: Sequence[Pending]) -> tuple[Pending, ...]:
@@ -393,6 +393,7 @@ class State:
 
     def land(self, pending: Pending, result: ToolResult, *, now: float) -> None:
         """Record a call's result."""
+        result = named(result, self.transcript, pending)
         self.transcript.land(pending, result, elapsed_s=self.elapsed(now))
         self._landed(pending)
 
@@ -414,6 +415,7 @@ class State:
     def delegate(self, pending: Pending, inner: State) -> None:
         """Record that another agent does a call, in a state of its own."""
         self._put.add(pending)
+        self._delegates = True
         self.inner[pending] = inner
         inner.outer = self
         self.transcript.delegate(pending, inner.transcript)

@@ -12,6 +12,7 @@ from agentkit.context import Context, Invoke, Retry, TookTooLong
 from agentkit.errors import AgentKitError, BadArguments
 from agentkit.guards import Refuse, ToolGuard
 from agentkit.messages import Audio, File, Image, ToolCall, ToolResult
+from agentkit.outputs import shortened, with_handle
 from agentkit.tools import MAX_OUTPUT_CHARS, Tool, find_tool
 
 if TYPE_CHECKING:
@@ -139,7 +140,10 @@ def _after(
         if guard.after is not None:
             other = yield Invoke(guard.after, context, (call, result))
             if other is not None:
-                result = result_of(made, other)
+                changed = result_of(made, other)
+                if changed.whole is result.whole and changed.content != result.content:
+                    changed = replace(changed, whole=None)  # what the guard took out would stay in it
+                result = changed
     return result
 
 
@@ -163,12 +167,12 @@ def failed(made: Tool, error: Exception) -> ToolResult:
 
 def result_of(made: Tool, value: Any) -> ToolResult:
     """A function's value as the model gets it: text as it is, values as JSON, images and files as parts beside it."""
-    result = told(made.name, value, made.max_output_chars)
+    result = told(made.name, value, made.max_output_chars, keep=made.keep_output)
     return replace(result, handoff=made.handoff) if made.handoff is not None else result
 
 
-def told(name: str, value: Any, limit: int = MAX_OUTPUT_CHARS) -> ToolResult:
-    """The same for a tool of that name, in at most `limit` characters."""
+def told(name: str, value: Any, limit: int = MAX_OUTPUT_CHARS, *, keep: bool = False) -> ToolResult:
+    """The same for a tool of that name, in at most `limit` characters; with `keep` a longer text is kept beside it."""
     if isinstance(value, ToolResult):
         return value
     parts: tuple[dict[str, Any], ...] = ()
@@ -184,6 +188,8 @@ def told(name: str, value: Any, limit: int = MAX_OUTPUT_CHARS) -> ToolResult:
         except ValueError as error:
             message = f"{name} returned a {type(value).__name__}, which cannot be written as JSON."
             return ToolResult(message, "failed", error=f"{type(error).__name__}: {error}", value=value, raised=error)
+    if keep and len(content) > limit:
+        return ToolResult(with_handle(content, limit), parts=parts, whole=content, value=value)
     return ToolResult(shortened(content, limit), parts=parts, value=value)
 
 
@@ -201,16 +207,3 @@ def _written(value: object) -> str:
         return to_json(value).decode()
     except PydanticSerializationError:  # of a name that is no Unicode, as a folder may hold, too
         return dumps(to_jsonable_python(value)).decode()
-
-
-def shortened(text: str, limit: int) -> str:
-    """A text of at most `limit` characters: its head and tail, and between them how much was left out."""
-    if len(text) <= limit:
-        return text
-    room = max(0, limit - len(_left_out(len(text), len(text))))
-    tail = room // 3
-    return text[: room - tail] + _left_out(len(text) - room, len(text)) + (text[-tail:] if tail else "")
-
-
-def _left_out(count: int, total: int) -> str:
-    return f"\n… {count} of {total} characters left out …\n"

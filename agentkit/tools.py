@@ -53,6 +53,7 @@ class Tool(Function):
         enabled: bool | Callable[..., Any] = True,
         on_unknown: OnUnknown | None = None,
         guards: Iterable[ToolGuard | Callable[..., Any]] = (),
+        keep_output: bool = False,
         schema: FunctionSchema | BareSchema | None = None,
         localns: Mapping[str, Any] | None = None,
     ) -> None:
@@ -88,6 +89,7 @@ class Tool(Function):
         self.enabled = Hook(enabled, f"enabled of {schema.name}:", takes=0) if callable(enabled) else enabled
         self.on_unknown: OnUnknown = on_unknown or ("retry" if read_only else "ask")
         self.guards = tool_guards_of(guards)
+        self.keep_output = keep_output
         self.spec = _spec(schema, strict=strict)
         update_wrapper(self, function if hasattr(function, "__name__") else described, updated=())
 
@@ -250,6 +252,7 @@ def tool(
     enabled: bool | Callable[..., Any] = True,
     on_unknown: OnUnknown | None = None,
     guards: Iterable[ToolGuard | Callable[..., Any]] = (),
+    keep_output: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function a tool, with more said of it than its signature and docstring can.
@@ -274,6 +277,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
             done: "retry" runs it again under the same idempotency key, "ask" puts it to the caller, "fail" tells the
             model. "ask" unless the tool is read_only, which is run again.
         guards: What looks at its calls before they run, and after.
+        keep_output: A result longer than max_output_chars is kept whole in the transcript, and the agent offers a tool
+            `read_output` by which the model reads on in it.
 
     Raises:
         UsageError: a parameter cannot be described to a model, or an option is out of range.

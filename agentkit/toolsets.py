@@ -50,6 +50,7 @@ class ToolOptions(TypedDict, total=False):
     approval: bool | Callable[..., Any]
     on_unknown: OnUnknown
     guards: Iterable[ToolGuard | Callable[..., Any]]
+    keep_output: bool
 
 
 class Toolset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -198,7 +199,9 @@ class Transcript:
 
     def mapped(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Transcript:
         """A new transcript whose messages, and results as tool messages, went through `change`."""
-        return Transcript([mapped_entry(entry, change) for entry in self._entries])
+        twin = Transcript([mapped_entry(entry, change) for entry in self._entries])
+        twin.offset = self.offset
+        return twin
 
     def dump(self) -> str:
         """All of it as JSON, versioned. `load` restores it."""
@@ -273,7 +276,9 @@ _PLAIN: Final[dict[str, Any]] = {
 
 
 def _dumped(transcript: Transcript) -> bytes:
-    return b'{"agentkit":%d,"entries":[%s]}' % (VERSION, b",".join(map(_dump_entry, transcript.entries)))
+    offset = b'"offset":%d,' % transcript.offset if transcript.offset else b""
+    entries = b",".join(map(_dump_entry, transcript.entries))
+    return b'{"agentkit":%d,%s"entries":[%s]}' % (VERSION, offset, entries)
 
 
 def _dump_entry(entry: Entry) -> bytes:
@@ -306,6 +311,8 @@ def _dump_call(record: CallRecord) -> dict[str, Any]:
             kept["error"] = result.error
         if result.handoff is not None:
             kept["handoff"] = result.handoff
+        if result.whole is not None:
+            kept["whole"] = result.whole
         data["result"] = kept
     return data
 
@@ -317,9 +324,11 @@ def _load_dump(dump: Mapping[str, Any]) -> Transcript:
     if version > VERSION:
         raise UsageError(f"this dump has version {version}; this agentkit reads up to {VERSION}: upgrade agentkit")
     try:
-        return Transcript([_load_entry(data) for data in dump["entries"]])
+        transcript = Transcript([_load_entry(data) for data in dump["entries"]])
+        transcript.offset = operator.index(dump.get("offset", 0))
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"this dump is damaged: {type(error).__name__}: {error}") from error
+    return transcript
 
 
 def _load_entry(data: Mapping[str, Any]) -> Entry:
@@ -338,7 +347,9 @@ def _load_call(data: Mapping[str, Any]) -> CallRecord:
     result = None
     if kept is not None:
         parts = tuple(kept.get("parts", ()))
-        result = ToolResult(kept["content"], kept["status"], parts, kept.get("error"), kept.get("handoff"))
+        result = ToolResult(
+            kept["content"], kept["status"], parts, kept.get("error"), kept.get("handoff"), kept.get("whole")
+        )
     decision, inner = data.get("decision"), data.get("transcript")
     return CallRecord(
         ToolCall(data["id"], data["name"], data["arguments"]),

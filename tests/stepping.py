@@ -63,7 +63,7 @@ class Stepper:
                     self.state.land(pending, result, now=self.now)
                     yield self.state
             case Consult():
-                performed(consult(step, self.state, self._context, self.now, self.now), _invoked)
+                performed(consult(step, self.state, self._context, self.now), _invoked)
                 yield self.state
             case CallModel(request):
                 reply = performed(self.agent.model.flow(request), lambda _: None)

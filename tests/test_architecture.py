@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +22,8 @@ PACKAGE = ROOT / "agentkit"
 
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
-    "_json errors logs messages events approval entries transcript calling context guards instructions schema tools toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit prices bound flow "
-    "plan history tally landing state loop consult clock _http turns endpoint budget spending wire run caller drive drive_async streams model fallback handoffs result args agent printing "
+    "_json errors logs messages events approval entries transcript calling context guards instructions schema tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit prices bound flow "
+    "plan history tally landing state loop consult clock _http turns endpoint budget spending wire run caller drive drive_async streams model fallback handoffs result args checks agent printing "
     "conversations testing serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
@@ -57,7 +58,8 @@ STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3
 # Libraries outside the base, each at home in one place.
 EXTRAS = {"_http": {"aiohttp", "aiohappyeyeballs"}, "calling": {"trio"}, "prices": {"genai_prices"}, "conversations": {"sqlalchemy"}, "local": {"xllamacpp"}, "testing": {"pytest"}, "serve": {"starlette", "uvicorn", "cryptography"}, "cli": {"typer", "rich", "prompt_toolkit"}}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
-DOORS = {"agentkit.model", "agentkit.cli.serving"}  # each has one function that loads a part of the package by name
+# Each has one function that loads a module by name: a part of the package, or what the user names.
+DOORS = {"agentkit.model", "agentkit.cli.serving", "agentkit.cli.loading"}
 
 FORBIDDEN_WORDS = re.compile(
     r"\bissues? (no\. ?|number )?#?\d|/wor[k]/|\bpypi[.]org|files[.]pythonhosted", re.IGNORECASE
@@ -119,9 +121,15 @@ def _imports(node: ast.AST, function: str | None = None) -> Iterator[Import]:
         yield from _imports(child, function)
 
 
+@cache
+def _imports_of(name: str) -> list[Import]:
+    """Those of a module, read once for all rules."""
+    return list(_imports(MODULES[name].tree))
+
+
 def _own(module: Module) -> Iterator[tuple[Import, str]]:
     """Imports of the package's own modules, each with the module that is meant."""
-    for imported in _imports(module.tree):
+    for imported in _imports_of(module.name):
         if imported.module.partition(".")[0] == "agentkit":
             inner = f"{imported.module}.{imported.name}"
             yield imported, inner if inner in MODULES else imported.module
@@ -210,7 +218,7 @@ def test_own_modules_are_imported_at_the_top(module):
 
 @EACH_MODULE
 def test_imports_are_absolute(module):
-    assert not [_where(module, i.line) for i in _imports(module.tree) if i.module.startswith(".")]
+    assert not [_where(module, i.line) for i in _imports_of(module.name) if i.module.startswith(".")]
 
 
 @EACH_MODULE
@@ -219,7 +227,7 @@ def test_pure_modules_wait_for_nothing(module):
         return
     wrong = [
         f"{_where(module, imported.line)}: {module.name} is pure, and imports {name}"
-        for imported in _imports(module.tree)
+        for imported in _imports_of(module.name)
         for name in NOT_IN_PURE
         if f"{imported.module}.".startswith(f"{name}.") or f"{imported.module}.{imported.name}" == name
     ]
@@ -229,7 +237,7 @@ def test_pure_modules_wait_for_nothing(module):
 @EACH_MODULE
 def test_libraries_stay_where_they_belong(module):
     wrong = []
-    for imported in _imports(module.tree):
+    for imported in _imports_of(module.name):
         library = imported.module.partition(".")[0]
         if library in STDLIB | {"agentkit"}:
             continue

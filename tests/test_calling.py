@@ -337,9 +337,10 @@ def test_nothing_is_run_once_it_is_closed() -> None:
 
 
 def test_work_that_is_cancelled_before_its_first_step_has_an_outcome(loop: LoopThread) -> None:
-    blocked, outcomes, done = threading.Event(), list[Outcome](), threading.Event()
+    begun, blocked, outcomes, done = threading.Event(), threading.Event(), list[Outcome](), threading.Event()
 
     async def block() -> None:
+        begun.set()
         blocked.wait(20)
 
     async def never() -> None:
@@ -350,6 +351,7 @@ def test_work_that_is_cancelled_before_its_first_step_has_an_outcome(loop: LoopT
         done.set()
 
     loop.submit(block, nothing)
+    assert begun.wait(20)
     cancel = loop.submit(never, ended)
     cancel()
     blocked.set()

@@ -93,6 +93,7 @@ def _defaults() -> dict[str, Any]:
         "@tool(timeout_s=…)": None,
         "@tool(repeatable=True)": HINT_AFTER,
         "ChatModel(retries=…)": Retries().retries,
+        "Agent(budget=Budget(…))": None,
         "replies of the model": Limits().steps,
         "empty answers in a row": 1,
         "bytes of an answer": MAX_BODY_BYTES / MIB,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -41,15 +42,33 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return load
 
 
-def printed(name: str) -> str:
+def printed(name: str, *, typed: str = "") -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "AGENTKIT_MODEL"}
     ran = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"],
+        env=environment,
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 PRINTED = {
+    "checked_answer": """\
+caller: Until when are you open on Saturday?
+model: On Saturdays until 18.
+loop: On Saturdays the shop closes at 13, not at 18.
+model: On Saturdays we close at 13.
+""",
+    "guarded": """\
+> Which book would you give to a friend of deserts?
+Try Dune, by Frank Herbert.
+> Write my homework about the French kings.
+I'd rather not: It has nothing to do with books.
+""",
     "limits": """\
 steps=2 was reached after 3 messages
 I have read all three pages. (3 calls in all)
@@ -65,10 +84,29 @@ charging Bo
 stopped: AuthenticationError
 Both have paid.
 """,
+    "support_desk": """\
+> My bike squeaks, order 7. What did I pay for it?
+   → billing
+   price_of: order 7: 640 euros
+billing: You paid 640 euros.
+> And when can you repair it?
+   → repairs
+   next_appointment: Thursday at 10
+repairs: On Thursday at 10.
+> Thank you!
+   → desk
+desk: You are welcome!
+""",
     "testing_a_bot": """\
 test_the_bot_looks_before_it_answers: passed
 test_the_bot_without_its_stock: passed
 test_the_bot_on_a_bad_day: passed
+""",
+    "typed_extraction": """\
+Ann's Tea Shop: 45.90 euros, due 2026-05-31
+- 4 x tea at 6.50
+- 1 x pot at 19.90
+(corrected: The items add up to 26.40, and total_euros is 45.90. Look again.)
 """,
 }
 
@@ -76,6 +114,32 @@ test_the_bot_on_a_bad_day: passed
 @pytest.mark.parametrize("name", PRINTED)
 def test_what_it_prints(name):
     assert printed(name) == PRINTED[name]
+
+
+def test_the_readers_of_the_research_work_side_by_side():
+    *told, answer, usage = printed("research").splitlines()
+    assert sorted(told) == [
+        '  read {"source": "bees"}: 3200 characters',
+        '  read {"source": "bumblebees"}: 2920 characters',
+        "reader: A honey bee visits some 50 to 1000 flowers on a trip, depending on the flowers.",
+        "reader: Bumblebees fly from 10 degrees on, and work longer days than honey bees.",
+    ]
+    assert answer.startswith("Honey bees visit up to 1000 flowers")
+    assert usage == "90 tokens in all, the readers' among them"
+
+
+def test_the_approvals_in_the_terminal():
+    assert (
+        printed("approve_in_terminal", typed="y\nkeep the report\n")
+        == """\
+The model wants to call delete with {"name": "photo.raw"}.
+May it? [y, or why not] The model wants to call delete with {"name": "report.txt"}.
+May it? [y, or why not] ok: deleted photo.raw, 48000 kB
+denied: This call was denied: keep the report
+I made the room that I was allowed to make.
+left: report.txt, draft.txt
+"""
+    )
 
 
 def test_the_quickstart(example, monkeypatch, capsys):

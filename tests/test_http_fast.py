@@ -16,7 +16,7 @@ import trio
 from agentkit import ChatModel
 from agentkit._http import AsyncHttp, HttpRequest
 from agentkit._http.fast import FastTransport
-from agentkit.errors import ConnectionFailed, ProtocolError, UsageError
+from agentkit.errors import ConnectionFailed, ProtocolError, TimedOut, UsageError
 from agentkit.testing import FakeEndpoint, say
 from tests.http_server import Limits, Peer, Server, always, answer, chunk, chunked_head, session
 from tests.tiers import SOON_S
@@ -219,6 +219,16 @@ def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(socket, "getaddrinfo", both)
         with session("fast") as http:
             assert http.post("http://two.example/v1").body == b"hello"
+
+
+def test_a_handshake_that_does_not_end_is_given_up() -> None:
+    def script(peer: Peer) -> None:
+        peer.wait_for_hangup()
+
+    with Server(script) as server, session("fast") as http:
+        with pytest.raises(TimedOut, match="connect_s"):
+            http.post(server.url.replace("http", "https", 1), limits=Limits(connect_s=0.3))
+        assert server.all_hung_up()
 
 
 def test_more_than_the_sockets_hold_comes_whole_both_ways() -> None:

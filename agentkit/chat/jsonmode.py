@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from agentkit._json import is_array, is_object, loads
+from agentkit.chat.control import unsteering, unsteering_part
 from agentkit.chat.request import Request, wire_arguments
 from agentkit.messages import Message, ToolSpec, assistant, user
 from agentkit.transcript import Entry, Transcript
@@ -257,8 +258,8 @@ def _spelt(question: str | None, reply: Mapping[str, Any]) -> str:
 
 def _told(record: CallRecord) -> Any:
     result = record.result
-    told = _result_text(record.call.name, "" if result is None else result.content)
-    return told if result is None or not result.parts else [told, *result.parts]
+    told = _result_text(record.call.name, "" if result is None else unsteering(result.content))
+    return told if result is None or not result.parts else [told, *map(unsteering_part, result.parts)]
 
 
 def _result_text(name: str, content: str) -> str:

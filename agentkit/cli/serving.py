@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def serve_agent(agent: Agent[Any, Any], *, name: str, host: str, port: int, key: str | None) -> None:
     """Serve until Ctrl-C. Raises UsageError where what it takes is not installed."""
     serve = _load_extra("serve")
+    if key is None and not serve.access.is_loopback(host):
+        raise UsageError(f"--host {host} can be reached from other machines: give --key, or set AGENTKIT_SERVE_KEY")
     label = agent.name or name.rpartition(":")[2] or name
     app = serve.create_app({label: agent}, api_keys=None if key is None else [key])
     say(f"serving {label!r} at http://{host}:{port}/v1; Ctrl-C ends it")

@@ -91,7 +91,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Timeline:
-    """The moments in order, and what they come to."""
+    """The moments in order, and what they come to; `usage` and `cost` are those of inner ones too."""
 
     moments: tuple[Moment, ...] = ()
     runs: int = 0
@@ -109,10 +109,12 @@ def timeline_of(transcript: Transcript) -> Timeline:
     entries = list(transcript)
     times = [entry.at for entry in entries if entry.at]
     began = min(times, default=None)
-    usages = [entry.usage for entry in entries if entry.usage is not None]
+    moments = tuple(_moment(index, entry, began) for index, entry in enumerate(entries))
+    inner = [call.inner.usage for moment in moments for call in moment.calls if call.inner is not None]
+    usages = [*(entry.usage for entry in entries if entry.usage is not None), *inner]
     starts = [record.started_at for entry in entries for record in entry.calls if record.started_at]
     return Timeline(
-        tuple(_moment(index, entry, began) for index, entry in enumerate(entries)),
+        moments,
         runs=len({entry.run for entry in entries if entry.run}),
         replies=sum(entry.message.role == "assistant" for entry in entries),
         calls=sum(len(entry.calls) for entry in entries),

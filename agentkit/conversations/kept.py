@@ -18,13 +18,13 @@ from agentkit.conversations.leases import HeldElsewhere, Lease, give_back, take
 from agentkit.conversations.rows import find, lost, read, read_last, write
 from agentkit.errors import UsageError
 from agentkit.logs import log
-from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from agentkit.conversations.database import Database
     from agentkit.conversations.leases import Heart
+    from agentkit.transcript import Transcript
 
 Busy: TypeAlias = Literal["wait", "refuse"]
 FIRST_LOOK_S: Final = 0.02
@@ -156,8 +156,7 @@ class Kept:
         self._heart.add(lease)
         try:
             with self._database.reading() as connection:
-                part, entries = read_last(self._database, connection, taken, wish.last)
-            self._transcript = Transcript(entries)
+                part, self._transcript = read_last(self._database, connection, taken, wish.last)
             self.offset, self._seals, self._process = part.first, part.seals, os.getpid()
             with self._lock:
                 if not self._left:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_
 
 from agentkit._json import loads
-from agentkit.conversations.faults import StoreDamaged
-from agentkit.conversations.rows import Stored, rows_of, stored
+from agentkit.conversations.rows import Stored, check_entry, rows_of, stored
 from agentkit.conversations.schema import conversations, entries
-from agentkit.conversations.seals import entry_seal
 from agentkit.conversations.searching import has_words
 from agentkit.conversations.words import entry_text, excerpt, wanted_words
+from agentkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agentkit.conversations.database import Database
 
-LAST: str = "\U0010ffff"
+LAST: Final = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,12 @@ class Found:
     excerpt: str
 
 
+def at_least_one(limit: int) -> None:
+    """Raise UsageError if a limit lets nothing through."""
+    if limit < 1:
+        raise UsageError(f"limit={limit} must be 1 or more")
+
+
 def known_of(row: Stored) -> Conversation:
     """A row as the caller sees it."""
     held_by = row.owner if row.is_held else None
@@ -63,6 +68,7 @@ def listed(
     database: Database, *, prefix: str, user: str | None, limit: int, before: Sequence[Any] | None
 ) -> list[Conversation]:
     """The conversations, those with the newest entries first."""
+    at_least_one(limit)
     table = conversations.c
     rows = rows_of(database).order_by(table.updated_at.desc(), table.name.desc()).limit(limit)
     if prefix:
@@ -78,13 +84,15 @@ def listed(
 
 def searched(database: Database, words: str, *, user: str | None, name: str | None, limit: int) -> list[Found]:
     """The entries that have all the words, newest first. Raises StoreDamaged."""
+    at_least_one(limit)
     wanted = wanted_words(words)
     if not wanted:
         return []
     table = entries.c
     rows = (
-        select(conversations.c.name, table.conversation_id, table.position, table.layout, table.seal, table.content)
-        .join(conversations, conversations.c.id == table.conversation_id)
+        rows_of(database)
+        .add_columns(table.position, table.layout, table.seal, table.content)
+        .join(entries, conversations.c.id == table.conversation_id)
         .where(has_words(database, entries, wanted, "all"))
         .order_by(table.id.desc())
         .limit(limit)
@@ -95,9 +103,11 @@ def searched(database: Database, words: str, *, user: str | None, name: str | No
         rows = rows.where(conversations.c.name == name)
     found: list[Found] = []
     with database.reading() as connection:
-        for title, conversation, position, layout, seal, content in connection.execute(rows):
-            if not isinstance(content, str) or entry_seal(conversation, position, layout, content) != seal:
-                raise StoreDamaged(f"{database.name} is damaged: entry {position} of {title!r} has changed")
+        for row in connection.execute(rows):
+            values: list[Any] = list(row)
+            position, layout, seal, content = values[-4:]
+            known = stored(database, values[:-4])
+            check_entry(database, known, position, layout, seal, content)
             entry = loads(content)
-            found.append(Found(title, position, entry["message"]["role"], excerpt(entry_text(entry), wanted)))
+            found.append(Found(known.name, position, entry["message"]["role"], excerpt(entry_text(entry), wanted)))
     return found

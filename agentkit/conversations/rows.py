@@ -20,12 +20,11 @@ from agentkit.errors import UsageError
 from agentkit.transcript import VERSION, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row, Update
+    from sqlalchemy import ColumnElement, Connection, Update
 
     from agentkit.conversations.database import Database
-    from agentkit.transcript import Entry
 
 MAX_NAME_CHARS: Final = 500
 _UNKEEPABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -68,13 +67,16 @@ class Part:
     layouts: list[int] = field(default_factory=list[int])
     seals: list[int] = field(default_factory=list[int])
 
-    def entries(self) -> list[Entry]:
-        """As a transcript has them. Raises UsageError if a newer agentkit wrote them."""
-        found: list[Entry] = []
-        for layout, places in groupby(range(len(self.contents)), key=self.layouts.__getitem__):
-            dumped = ",".join([self.contents[place] for place in places])
-            found += Transcript.load(f'{{"agentkit":{layout},"entries":[{dumped}]}}').entries
-        return found
+    def transcript(self) -> Transcript:
+        """As a transcript, which knows where they stand. Raises UsageError if a newer agentkit wrote them."""
+        texts = [
+            f'{{"agentkit":{layout},"entries":[{",".join([self.contents[place] for place in places])}]}}'
+            for layout, places in groupby(range(len(self.contents)), key=self.layouts.__getitem__)
+        ]
+        loaded = [Transcript.load(dumped) for dumped in texts]
+        transcript = loaded[0] if len(loaded) == 1 else Transcript([entry for each in loaded for entry in each])
+        transcript.offset = self.first
+        return transcript
 
 
 def checked_name(name: object, what: str = "a conversation's name") -> str:
@@ -102,7 +104,7 @@ def rows_of(database: Database) -> Any:
     return select(*_COLUMNS, database.now().label("now"), conversations.c.seal)
 
 
-def stored(database: Database, row: Row[Any]) -> Stored:
+def stored(database: Database, row: Sequence[Any]) -> Stored:
     """A row that was read, its seal checked. Raises StoreDamaged."""
     values: list[Any] = list(row)
     seal = values.pop()
@@ -116,11 +118,24 @@ def stored(database: Database, row: Row[Any]) -> Stored:
     return found
 
 
+def check_entry(
+    database: Database, row: Stored, position: object, layout: object, seal: object, content: object
+) -> None:
+    """See that an entry that was read is as it was written. Raises StoreDamaged."""
+    if (
+        not isinstance(position, int)
+        or not isinstance(layout, int)
+        or not isinstance(content, str)
+        or entry_seal(row.id, position, layout, content) != seal
+    ):
+        raise StoreDamaged(f"{database.name} is damaged: entry {position} of conversation {row.name!r} has changed")
+
+
 def find(database: Database, connection: Connection, name: str, *, lock: bool = False) -> Stored | None:
     """The conversation's row, kept from others until the transaction ends if `lock`. Raises StoreDamaged."""
     query = rows_of(database).where(conversations.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    found = None if row is None else stored(database, row)
+    found = None if row is None else stored(database, tuple(row))
     if found is not None and found.name != name:
         raise StoreDamaged(f"{database.name} is damaged: under {name!r} it has conversation {found.name!r}")
     return found
@@ -170,8 +185,7 @@ def read(database: Database, connection: Connection, row: Stored, *, first: int 
     for place, (position, layout, seal, content) in enumerate(
         connection.execute(_entries_from, {"of": row.id, "first": first}), first
     ):
-        if position != place or not isinstance(content, str) or entry_seal(row.id, position, layout, content) != seal:
-            raise StoreDamaged(f"{database.name} is damaged: entry {place} of conversation {row.name!r} has changed")
+        check_entry(database, row, place, layout, seal if position == place else None, content)
         part.contents.append(content)
         part.layouts.append(layout)
         part.seals.append(seal)
@@ -188,13 +202,13 @@ def read(database: Database, connection: Connection, row: Stored, *, first: int 
     return part
 
 
-def read_last(database: Database, connection: Connection, row: Stored, last: int | None) -> tuple[Part, list[Entry]]:
+def read_last(database: Database, connection: Connection, row: Stored, last: int | None) -> tuple[Part, Transcript]:
     """All entries, or at least the `last` ones: from the nearest message of the user before them, as a part."""
     count = row.entries if last is None else last
     while True:
         part = read(database, connection, row, first=max(0, row.entries - count))
-        found = part.entries()
-        if not part.first or (found and found[0].message.role == "user"):
+        found = part.transcript()
+        if not part.first or (len(found) and found.entries[0].message.role == "user"):
             return part, found
         count *= 2
 

@@ -166,7 +166,7 @@ class Conversations:
         with self._database.reading() as connection:
             row = found(self._database, connection, name)
             part = read(self._database, connection, row)
-        return Transcript(part.entries())
+        return part.transcript()
 
     def tail_sync(self, name: str, count: int) -> Transcript:
         """The last entries of a conversation; the others are not read."""
@@ -175,7 +175,7 @@ class Conversations:
         with self._database.reading() as connection:
             row = found(self._database, connection, name)
             part = read(self._database, connection, row, first=max(0, row.entries - count))
-        return Transcript(part.entries())
+        return part.transcript()
 
     def export_sync(self, name: str) -> Messages:
         """The conversation as a plain Chat Completions list."""

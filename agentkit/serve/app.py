@@ -26,10 +26,12 @@ from agentkit.serve.seal import Sealer
 from agentkit.serve.service import Line, Served, Service, SystemMode
 
 if TYPE_CHECKING:
-    from agentkit.serve.running import ShowSteps
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
+
+    from agentkit.serve.running import ShowSteps
 
 _CORS_HEADERS: Final = ("x-request-id", "retry-after", "x-should-retry")
 

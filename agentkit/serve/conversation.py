@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agentkit._json import dumps, is_array, loads
 from agentkit.errors import UsageError
@@ -55,7 +55,8 @@ class Binding:
             data = loads(text)
             entries = Transcript.load(data["entries"]).entries
             calls = {name: (entry, position) for name, (entry, position) in data["calls"].items()}
-            return Steps(data["first"], list(entries), calls, data["decide"])
+            decide = {name: Held(*held) for name, held in data["decide"].items()}
+            return Steps(data["first"], list(entries), calls, decide)
         except (ValueError, KeyError, TypeError, UsageError):  # sealed by another version
             return None
 
@@ -63,18 +64,29 @@ class Binding:
         return dumps([self.model, self.key, link.hex()])
 
 
+class Held(NamedTuple):
+    """A call that waits for a decision: where it stands, or the call that it is part of, and in that its path; what it
+    waits for."""
+
+    entry: int
+    position: int
+    path: list[str]
+    hold: str
+
+
 @dataclass(slots=True)
 class Steps:
     """The entries that stand behind an answer.
 
     They take the place of what came of the messages from `first` on, counted without system messages. `calls` has where
-    a call that the client can see stands, by the id that it sees; `decide` the call that a decision is about.
+    a call that the client can see stands, by the id that it sees; `decide` the call that a
+    decision is about, and what it waits for.
     """
 
     first: int
     entries: list[Entry]
     calls: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
-    decide: dict[str, str] = field(default_factory=dict[str, str])
+    decide: dict[str, Held] = field(default_factory=dict[str, "Held"])
 
 
 def linked(link: bytes, message: Mapping[str, Any]) -> bytes:
@@ -120,7 +132,7 @@ class _Rebuilding:
         self.made = Conversation()
         self.starts: list[int] = []
         self.asked: dict[str, Pending] = {}
-        self.undecided: dict[str, str] = {}
+        self.undecided: dict[str, tuple[str, str]] = {}  # the call's id and its hold, by the id that the client sees
 
     def add(self, message: Mapping[str, Any]) -> None:
         made, role = self.made, message["role"]
@@ -149,7 +161,8 @@ class _Rebuilding:
 
     def _sealed(self, steps: Steps) -> None:
         made = self.made
-        kept = self.starts[steps.first]
+        # the message may be one of those whose place earlier steps have taken
+        kept = min(self.starts[steps.first], len(made.transcript))
         made.transcript = Transcript(made.transcript.entries[:kept])
         del made.owners[kept:]
         self._close()
@@ -159,7 +172,9 @@ class _Rebuilding:
         for call_id, (offset, position) in steps.calls.items():
             if pending := places.get((kept + offset, position)):
                 self.asked[call_id] = pending
-        self.undecided = dict(steps.decide)
+        for call_id, held in steps.decide.items():
+            if pending := places.get((kept + held.entry, held.position)):
+                self.undecided[call_id] = "/".join((pending.call.id, *held.path)), held.hold
 
     def _plain(self, message: Mapping[str, Any], index: int) -> None:
         kept = {name: value for name in _KEPT["assistant"] if (value := message.get(name)) is not None}
@@ -177,7 +192,8 @@ class _Rebuilding:
     def _answer(self, message: Mapping[str, Any]) -> None:
         call_id = message["tool_call_id"]
         if call_id in self.undecided:
-            self.made.decisions.setdefault(self.undecided[call_id], decision_of(text_of(message["content"])))
+            pending_id, hold = self.undecided[call_id]
+            self.made.decisions.setdefault(pending_id, decision_of(text_of(message["content"]), hold))
         elif pending := self.asked.pop(call_id, None):
             content = message["content"]
             parts = [part for part in content if part["type"] != "text"] if is_array(content) else []
@@ -199,7 +215,7 @@ class _Rebuilding:
         while made.last_role == "tool" and entries and _is_answer(entries[-1]):
             entries.pop()  # its calls were left out: what it answered is answered anew
         made.transcript = Transcript(entries)
-        made.undecided = [call_id for call_id in self.undecided.values() if call_id not in made.decisions]
+        made.undecided = [call_id for call_id, _ in self.undecided.values() if call_id not in made.decisions]
         if not made.transcript.pending:  # limits are those of one request
             made.transcript = Transcript([replace(entry, run="") for entry in entries])
         return made

@@ -17,27 +17,31 @@ _YES: Final = frozenset({"approve", "approved", "yes", "true", "ok", "allow"})
 _NO: Final = frozenset({"deny", "denied", "no", "false", "reject", "rejected"})
 
 
-def decision_of(text: str) -> Decision:
-    """What a client's tool message decides.
+def decision_of(text: str, hold: str = "approval") -> Decision:
+    """What a client's tool message decides of a call that waits for what `hold` says.
 
     It is {"decision": "approve", "arguments"?: {…}}, {"decision": "deny", "reason"?: "…"},
-    {"decision": "answer", "value": …}, or a word: what is no approval denies, with the text as the reason.
+    {"decision": "answer", "value": …}, or a word. What is no approval denies, with the text as the reason; but a call
+    that waits for an answer is answered by it. The result of a call that could run here is taken from nobody.
     """
     try:
         value: Any = loads(text)
     except ValueError:
         value = text
-    if is_object(value):
-        word, arguments, reason = value.get("decision"), value.get("arguments"), value.get("reason")
-        if word == "answer":
-            return Answer(value.get("value"))
+    told = value if is_object(value) else {}
+    word, arguments, reason = told.get("decision"), told.get("arguments"), told.get("reason")
+    if word == "answer" and hold != "approval":
+        return Answer(told.get("value"))
+    if hold == "answer":
+        return Deny(reason if isinstance(reason, str) else "") if word == "deny" else Answer(text)
+    if told:
         if _is_yes(word) and (arguments is None or is_object(arguments)):
             return Approve(arguments)
         return Deny(reason if isinstance(reason, str) else "")
     if _is_yes(value):
         return Approve()
-    word = str(value).strip()
-    return Deny("" if value is None or word.lower().strip("\"'.! ") in _NO else word)
+    said = str(value).strip()
+    return Deny("" if value is None or said.lower().strip("\"'.! ") in _NO else said)
 
 
 def _is_yes(word: object) -> bool:

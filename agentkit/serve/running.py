@@ -12,7 +12,7 @@ from agentkit.approval import Deny
 from agentkit.errors import AgentKitError, ContentFilterError, ModelError
 from agentkit.events import ReasoningDelta, StepFinished, TextDelta, ToolFinished, ToolStarted
 from agentkit.messages import Usage
-from agentkit.serve.conversation import Steps, linked
+from agentkit.serve.conversation import Held, Steps, linked
 from agentkit.serve.decisions import DECIDE, NOBODY
 from agentkit.serve.faults import refused
 from agentkit.serve.replies import Outcome, Piece, reason_of, visible
@@ -184,18 +184,15 @@ def _outcome(job: Job, result: Result[Any], shown: _Shown) -> Outcome:
     )
     steps = _hidden(job, result.transcript)
     for pending in result.pending:
+        outer, *path = (*pending.path, pending.call.id)
+        place = _place(steps, outer)
         if job.is_clients(pending):
-            name, arguments, call_id = job.names[pending.call.name], pending.call.arguments, pending.call.id
-            steps.calls[call_id] = next(
-                (index, position)
-                for index, entry in enumerate(steps.entries)
-                for position, record in enumerate(entry.calls)
-                if record.call.id == call_id
-            )
+            name, arguments, call_id = job.names[pending.call.name], pending.call.arguments, outer
+            steps.calls[call_id] = place
         else:
             call_id = f"decide_{job.conversation.visible}_{pending.id.replace('/', '_')}"
             name, arguments = DECIDE, _asked(pending)
-            steps.decide[call_id] = pending.id
+            steps.decide[call_id] = Held(*place, path, pending.hold)
         function = {"name": name, "arguments": arguments}
         outcome.calls.append({"id": call_id, "type": "function", "function": function})
     if outcome.calls:
@@ -205,6 +202,15 @@ def _outcome(job: Job, result: Result[Any], shown: _Shown) -> Outcome:
         if len(state) <= job.state_bytes or steps.decide:
             outcome.state = state
     return outcome
+
+
+def _place(steps: Steps, call_id: str) -> tuple[int, int]:
+    return next(
+        (index, position)
+        for index, entry in enumerate(steps.entries)
+        for position, record in enumerate(entry.calls)
+        if record.call.id == call_id
+    )
 
 
 def _asked(pending: PendingCall) -> str:

@@ -18,8 +18,7 @@ from agentkit.serve.faults import Refused, busy
 from agentkit.serve.limits import ServeLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Generator, Mapping, MutableMapping
 
     from agentkit.agent import Agent
     from agentkit.serve.running import ShowSteps

@@ -104,6 +104,30 @@ class Worker:
 
         return self._traced(lambda: hold(count), lambda: hold(1))
 
+    def crowd(self, made: Any, task: Task, count: int) -> Measured:
+        """MB by which the process grows for so many runs whose tools are at work, all at once.
+
+        They begin a hundred at a time: httpx's pool takes time by the square of how many wait for it.
+        """
+
+        async def gather(wanted: int) -> None:
+            runs: list[asyncio.Future[str]] = []
+            while len(runs) < wanted:
+                wave = min(100, wanted - len(runs))
+                runs += [asyncio.ensure_future(self.client.run(made, task)) for _ in range(wave)]
+                while world.calls < len(runs):  # noqa: ASYNC110  # as in `live`
+                    await asyncio.sleep(0.001)
+            used.append(_resident_kb())
+            for run in runs:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+
+        used: list[float] = []
+        for wanted in (1, count):
+            world.calls = 0
+            self.loop.run_until_complete(gather(wanted))
+        return {"mb": (used[1] - used[0]) / 1024}
+
     def idle(self, made: Any, task: Task, count: int) -> Measured:
         """KB of each of so many conversations that nobody goes on with at the moment."""
 

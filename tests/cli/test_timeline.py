@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from agentkit import Transcript
+from agentkit.approval import Answer, Approve, Deny
 from agentkit.cli.timeline import split_content, timeline_of
 from agentkit.cli.timeline_text import Look, lines_of, seconds, summary, when
 from agentkit.messages import Message, ToolCall, ToolResult, Usage
@@ -107,9 +108,60 @@ def test_a_plain_list_tells_no_times():
     assert timeline.moments[1].calls[0].result == "A3"
 
 
+def nested():
+    """A conversation that has another one in a call."""
+    call = ToolCall("c1", "librarian", '{"prompt": "Where is Dune?"}')
+    message = Message({"role": "assistant", "content": None, "tool_calls": [call.data]})
+    record = CallRecord(call, AT + 1, ToolResult("A3"), transcript=conversation())
+    return Transcript([Entry(message, author="model", at=AT, cost=0.01, calls=(record,))])
+
+
+def test_a_conversation_in_a_call():
+    timeline = timeline_of(nested())
+    inner = timeline.moments[0].calls[0].inner
+    assert inner == timeline_of(conversation())
+    assert timeline.cost == pytest.approx(0.013)
+    assert timeline.usage.prompt_tokens == 230
+    text = text_of(timeline)
+    assert "│ │ user  +0.0 s\n│ │ │ Where is Dune?\n" in text
+    assert text.index("│ │ │ I will not.") < text.rindex("│ │ ← A3")
+
+
+@pytest.mark.parametrize(
+    ("decision", "facts"),
+    [
+        (Approve(), "approved"),
+        (Approve({"title": "Emma"}), "approved with other arguments"),
+        (Deny("why"), "denied: why"),
+        (Deny(), "denied"),
+        (Answer(1), "answered"),
+    ],
+)
+def test_decisions_are_told(decision, facts):
+    call = ToolCall("c1", "burn", '{"title":"Dune"}')
+    status = "denied" if isinstance(decision, Deny) else "ok"
+    record = CallRecord(call, None, ToolResult("…", status), decision=decision)
+    message = Message({"role": "assistant", "content": None, "tool_calls": [call.data]})
+    text = text_of(timeline_of(Transcript([Entry(message, calls=(record,))])))
+    assert f"→ burn  {facts}\n" in text
+    assert ("in place of these: {" in text) is (decision == Approve({"title": "Emma"}))
+
+
+def test_instructions_of_the_moment():
+    entry = Entry(
+        Message({"role": "user", "content": "hi"}), instructions={"clerk": ("Be kind.", "It is noon."), "": ("", "")}
+    )
+    assert text_of(timeline_of(Transcript([entry]))).startswith(
+        "user\n│ (for clerk: Be kind.\n│ \n│ It is noon.)\n│ hi\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("record", "status"),
     [
+        (CallRecord(ToolCall("c", "f"), hold="approval"), "waits for approval"),
+        (CallRecord(ToolCall("c", "f"), AT, hold="unknown"), "started, outcome unknown"),
+        (CallRecord(ToolCall("c", "f"), hold="approval", decision=Approve()), "pending"),
         (CallRecord(ToolCall("c", "f")), "pending"),
         (CallRecord(ToolCall("c", "f"), AT), "started, no result"),
         (CallRecord(ToolCall("c", "f"), AT, ToolResult("x", "not_run")), "not run"),

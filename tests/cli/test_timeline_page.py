@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit import Transcript
+from agentkit.approval import Approve
 from agentkit.cli.timeline import timeline_of
 from agentkit.cli.timeline_page import page_of
 from agentkit.messages import Message, ToolCall, ToolResult
@@ -106,6 +107,17 @@ def test_hostile_text_is_text(text):
 @given(st.text())
 def test_any_text_makes_a_well_formed_page(text):
     checked(page_with(text))
+
+
+def test_a_conversation_in_a_call():
+    for text in ("inner", *HOSTILE):
+        call = ToolCall("c1", "ask", "{}")
+        message = Message({"role": "assistant", "content": None, "tool_calls": [call.data]})
+        inside = Transcript([Entry(Message({"role": "user", "content": text}), agent=text)])
+        record = CallRecord(call, 1.0, ToolResult("x"), transcript=inside, decision=Approve({"a": text}))
+        entry = Entry(message, calls=(record,), instructions={text: (text, "")})
+        page = checked(page_of(timeline_of(Transcript([entry])), title="t"))
+        assert [attributes["class"] for tag, attributes in page.tags if tag == "article"] == ["model", "user"]
 
 
 def test_what_is_shown():

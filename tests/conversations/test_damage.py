@@ -142,7 +142,7 @@ def look(store: Conversations) -> None:
     for found in attempt(lambda: store.search_sync("question")) or ():
         assert found.conversation in NAMES
         assert found.excerpt.startswith(found.conversation)
-    for memory in attempt(lambda: store.memory("ann")[1].call_sync()) or ():
+    for memory in attempt(store.memory("ann")[1].call_sync) or ():
         assert memory["text"] == "Ann likes tea."
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from agentkit.conversations import Conversations, StoreDamaged, StoreError, schema
+from agentkit.conversations import Conversations, StoreDamaged, StoreError, database, schema
 from agentkit.conversations.schema import MIGRATIONS, Migration
+from agentkit.errors import UsageError
 from tests.conversations.entries import asked, fill, run_sql, said
 
 KEPT = Path(__file__).parent / "versions"
@@ -196,3 +199,49 @@ def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
         fill(store, "a", TURN)
     assert (tmp_path / "bot.db").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bot.db", "elsewhere"]
+
+
+def test_without_fts5(tmp_path, monkeypatch):
+    """A SQLite that lacks it makes a store without an index, and leaves one that has an index to others."""
+    made, makes = f"sqlite:///{tmp_path}/made.db", f"sqlite:///{tmp_path}/makes.db"
+    opened(made)
+    monkeypatch.setattr(database, "_has_fts5", lambda _: False)
+    with pytest.raises(StoreError, match="no FTS5"):
+        opened(made)
+    with Conversations(makes) as store:
+        fill(store, "a", TURN)
+        assert len(store.search_sync("dune")) == 1
+    monkeypatch.undo()
+    with Conversations(makes) as store:
+        fill(store, "a", TURN)
+        assert len(store.search_sync("dune")) == 2
+
+
+def test_a_sqlite_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(database, "OLDEST_SQLITE", (99, 1))
+    with pytest.raises(UsageError, match=r"a store takes 99\.1 or newer"):
+        Conversations("sqlite://")
+
+
+def test_postgres_keeps_all_letters_or_none(postgres):
+    import psycopg
+
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE plain ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(StoreError, match="encoding UTF8"):
+        opened(postgres.replace("/postgres?", "/plain?"))
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_how_lasting_a_write_is(url, durability):
+    with Conversations(url, durability=durability) as store:
+        fill(store, "a", TURN)
+        assert len(store.load_sync("a")) == 3
+
+
+def test_what_is_missing_is_told():
+    script = "import sys; sys.modules['sqlalchemy'] = None; import agentkit; import agentkit.conversations"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=KEPT.parents[2], capture_output=True, text=True, check=False
+    )
+    assert "pip install 'agentkit[store]'" in ran.stderr

@@ -281,6 +281,8 @@ def test_names_that_every_database_keeps(store, name):
         (lambda: Conversations("sqlite://").open("a", busy="no"), "'wait' or 'refuse'"),
         (lambda: Conversations("sqlite://").open("a", last=0), "last=0"),
         (lambda: Conversations("sqlite://").tail_sync("a", 0), "count=0"),
+        (lambda: Conversations("sqlite://").list_sync(limit=0), "limit=0"),
+        (lambda: Conversations("sqlite://").search_sync("a", limit=-1), "limit=-1"),
         (lambda: Conversations("sqlite://").open("a").transcript, "not open yet"),
         (lambda: Conversations("sqlite://").open("a").record(0, "{}"), "not open yet"),
     ],

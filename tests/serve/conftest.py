@@ -6,7 +6,7 @@ import importlib.util
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -69,19 +69,26 @@ def show(_stage: Stage) -> Iterator[Callable[[Any], str]]:
     _stage.app = None
 
 
+@pytest.fixture(scope="session")
+def _http() -> Iterator[Any]:
+    """The connections of all clients: each would load the machine's certificates anew."""
+    import openai
+
+    with openai.DefaultHttpxClient() as http:
+        yield http
+
+
 @pytest.fixture
-def client_of(show: Callable[[Any], str]) -> Iterator[Callable[..., Any]]:
+def client_of(show: Callable[[Any], str], _http: Any) -> Callable[..., Any]:
     """An openai client of an agent that is served as "bot", with the options of create_app."""
     import openai
 
     from agentkit.serve import create_app
 
-    with ExitStack() as stack:
+    def make(agent: Any, *, key: str = KEY, **options: Any) -> openai.OpenAI:
+        agents = agent if isinstance(agent, dict) else {"bot": agent}
+        options = {"api_keys": [KEY, OTHER_KEY], "secret": SECRET, **options}
+        url = show(create_app(agents, **options))
+        return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=20, http_client=_http)
 
-        def make(agent: Any, *, key: str = KEY, **options: Any) -> openai.OpenAI:
-            agents = agent if isinstance(agent, dict) else {"bot": agent}
-            options = {"api_keys": [KEY, OTHER_KEY], "secret": SECRET, **options}
-            url = show(create_app(agents, **options))
-            return stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=20))
-
-        yield make
+    return make

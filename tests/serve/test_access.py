@@ -34,6 +34,15 @@ def answer(made: Any, client: Any = ("127.0.0.1", 5), host: str = "localhost:800
     return response.status_code, response.json()
 
 
+async def test_it_runs_on_either_event_loop():
+    transport = httpx.ASGITransport(app(), client=("127.0.0.1", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        whole = await http.post("/v1/chat/completions", json=BODY)
+        streamed = await http.post("/v1/chat/completions", json={**BODY, "stream": True})
+    assert whole.json()["choices"][0]["message"]["content"] == "Fine."
+    assert streamed.text.endswith("data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize(
     ("authorization", "status"),
     [

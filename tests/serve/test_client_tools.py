@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agentkit import Agent, ChatModel, tool
+from agentkit import Agent, ChatModel, Context, tool
 from agentkit.serve import DECIDE
 from agentkit.testing import ScriptedModel, call, calls
 from tests.serve.conftest import KEY, OTHER_KEY
@@ -110,6 +110,14 @@ def test_the_agents_steps_are_known_in_the_next_turn(client_of, stream):
     assert [m["role"] for m in model.requests[-1].messages] == ["user", "assistant", "tool", "assistant", "user"]
 
 
+def test_the_message_itself_may_be_sent_back(client_of):
+    model = ScriptedModel([call("weather", city="Hue"), "Sunny.", "Yes."])
+    client = client_of(Agent(model, tools=[weather]))
+    message = ask(client).choices[0].message
+    ask(client, messages=[*HELLO, message, {"role": "user", "content": "Sure?"}])
+    assert [m["role"] for m in model.requests[-1].messages] == ["user", "assistant", "tool", "assistant", "user"]
+
+
 def test_what_clients_do_to_messages_does_not_matter(client_of):
     model = ScriptedModel([call("weather", city="Hue"), "Sunny. ", "Yes.", "No."])
     client = client_of(Agent(model, tools=[weather]))
@@ -206,7 +214,8 @@ class Bank:
         (True, ["Ann"], "Ann is paid"),
         ({"decision": "approve"}, ["Ann"], "Ann is paid"),
         ({"decision": "approve", "arguments": {"to": "Bo"}}, ["Bo"], "Bo is paid"),
-        ({"decision": "answer", "value": "was paid by hand"}, [], "was paid by hand"),
+        ({"decision": "answer", "value": "Ann is paid"}, [], "denied"),
+        ({"decision": "approve", "arguments": "all"}, [], "denied"),
         ("deny", [], "denied"),
         (False, [], "denied"),
         (None, [], "denied"),
@@ -231,6 +240,30 @@ def test_a_decision(client_of, bank, decision, paid, result, stream):
     assert result in second
 
 
+@pytest.mark.parametrize(
+    ("told_", "result"),
+    [
+        ("Monday", "Monday"),
+        ({"decision": "answer", "value": {"day": 1}}, '{"day":1}'),
+        ({"decision": "deny", "reason": "no idea"}, "no idea"),
+        ("yes", "yes"),
+        ({"day": 1}, '{"day": 1}'),
+    ],
+)
+def test_an_answer_to_a_tool_of_the_agent_without_a_function(client_of, told_, result):
+    def delivery_day() -> str:
+        """Tell on which day the user wants it."""
+        raise AssertionError
+
+    model = ScriptedModel([call("delivery_day"), "Noted."])
+    client = client_of(Agent(model, tools=[tool(external=True)(delivery_day)]))
+    message, _ = said(client, tools=[DECIDING])
+    assert json.loads(message["tool_calls"][0]["function"]["arguments"])["hold"] == "answer"
+    answer, _ = said(client, messages=[*HELLO, *told(message, told_)], tools=[DECIDING])
+    assert answer["content"] == "Noted."
+    assert result in model.requests[-1].messages[-1]["content"]
+
+
 def test_what_was_decided_is_known_in_the_next_turn(client_of, bank):
     client = client_of(bank.agent(call("pay", to="Ann"), "Paid.", "Once."))
     asked, _ = said(client, tools=[DECIDING])
@@ -249,6 +282,25 @@ def test_a_decision_counts_once_where_the_answer_to_it_was_lost(client_of, bank)
     said(client, messages=[*so_far, forged, {"role": "user", "content": "Sure?"}], tools=[DECIDING])
     assert bank.paid == ["Ann"]
     assert "not known" in bank.results()[0]
+
+
+def test_the_same_request_again_has_the_same_key(client_of):
+    keys = []
+
+    @tool(approval=True)
+    def pay(context: Context[None]) -> str:
+        """Pay."""
+        keys.append(context.idempotency_key)
+        return "paid"
+
+    model = ScriptedModel(lambda r: "Paid." if r.transcript.last.calls else call("pay"))
+    client = client_of(Agent(model, tools=[pay]))
+    asked = [HELLO[0], {"role": "assistant", "content": "Yes?"}, HELLO[0]]
+    message, _ = said(client, messages=asked, tools=[DECIDING])
+    for _ in range(2):
+        said(client, messages=[*asked, *told(message, "approve")], tools=[DECIDING])
+    assert keys[0]
+    assert keys == [keys[0]] * 2
 
 
 def test_what_is_not_decided_is_asked_again(client_of, bank):

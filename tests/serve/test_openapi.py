@@ -35,9 +35,13 @@ BETWEEN_FIELDS = (
 )
 
 
+def answer(request: Any) -> Any:
+    forced = request.settings.forced
+    return say("Fine.", reasoning="Hm.", usage=(3, 2)) if forced is None else call(forced or request.tools[0].name)
+
+
 def app() -> Any:
-    agent = Agent(ScriptedModel(lambda _: say("Fine.", reasoning="Hm.", usage=(3, 2))))
-    return create_app({"bot": agent}, api_keys=[KEY], limits=LIMITS)
+    return create_app({"bot": Agent(ScriptedModel(answer))}, api_keys=[KEY], limits=LIMITS)
 
 
 def test_it_is_what_the_tables_say():
