@@ -36,8 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marker; and the lock, if it was asked for."""
     config.addinivalue_line(
         "markers",
-        "agentkit_cassette(path=None, *, pace=0, check=True, normalize=None): answer the test's requests to models from "
-        "a cassette, or record one with --agentkit-record",
+        "agentkit_cassette(path=None, *, pace=0, check=True, normalize=None): answer the test's requests to models "
+        "from a cassette, or record one with --agentkit-record",
     )
     if config.getini("agentkit_no_real_requests"):
         config.pluginmanager.register(_Locked(), "agentkit-locked")

@@ -11,15 +11,16 @@ from typing_extensions import TypeForm, TypeVar, Unpack
 
 from agentkit import drive, drive_async
 from agentkit.args import AgentArgs, Kept, OnLength, Overrides, RunArgs, Store, overrides
-from agentkit.budget import RunBudget
+from agentkit.budget import Budget, RunBudget
 from agentkit.caller import Caller, drained, last_of
 from agentkit.chat.settings import Settings
-from agentkit.checks import as_tools, check_choice, check_contexts, tools_and_groups
+from agentkit.checks import as_tools, check_choice, check_contexts, check_kind, listed, tools_and_groups
 from agentkit.clock import clock
 from agentkit.context import Hook
 from agentkit.errors import UsageError
 from agentkit.guards import InputGuard, ToolGuard, input_guards_of, tool_guards_of
 from agentkit.handoffs import Handoff, handoff_tool
+from agentkit.history import Compaction
 from agentkit.instructions import Instructions, joined, split
 from agentkit.model import Model, model_of
 from agentkit.output import Output
@@ -36,10 +37,9 @@ from agentkit.transcript import Transcript
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 
-    from agentkit.budget import Budget
     from agentkit.events import Event
     from agentkit.flow import SupportsFlow
-    from agentkit.history import Compaction, History
+    from agentkit.history import History
     from agentkit.messages import Content
     from agentkit.transcript import Pending
 
@@ -127,8 +127,13 @@ class Agent(Generic[Deps, Out]):
         _one_of("on_tool_error", on_tool_error, ("tell", "raise"))
         _one_of("on_length", on_length or "return", ("return", "error"))
         tools = as_tools(tools)
-        validators, handoffs = tuple(validators), tuple(handoffs)
-        input_guards, output_guards, tool_guards = tuple(input_guards), tuple(output_guards), tuple(tool_guards)
+        validators, handoffs = listed("validators", validators), listed("handoffs", handoffs)
+        input_guards, output_guards = listed("input_guards", input_guards), listed("output_guards", output_guards)
+        tool_guards = listed("tool_guards", tool_guards)
+        history = (history,) if callable(history) else listed("history", history)
+        check_kind("limits", limits, Limits, "Limits(…)")
+        check_kind("budget", budget, Budget, "a Budget(…)")
+        check_kind("compaction", compaction, Compaction, "a Compaction(…)")
         self._args: dict[str, Any] = {**locals()}
         del self._args["self"]
         self.model = model_of(model)
@@ -152,7 +157,7 @@ class Agent(Generic[Deps, Out]):
             input_guards=input_guards_of(input_guards),
             output_guards=tuple([Hook(each, "output guard", takes=1) for each in output_guards]),
             tool_guards=tool_guards_of(tool_guards),
-            history=(history,) if callable(history) else tuple(history),
+            history=history,
             compaction=compaction and compaction.by(_model_or_none(compaction.model)),
         )
 
@@ -296,7 +301,9 @@ class Agent(Generic[Deps, Out]):
             )
         override = overrides.get() or Overrides()
         plan = self._planned(args, override)
-        past = args.get("transcript") if kept is None else kept.transcript
+        past: Any = args.get("transcript") if kept is None else kept.transcript
+        if isinstance(past, Result):
+            raise UsageError("transcript= is a Transcript or a list of messages: give result.transcript")
         transcript = past if isinstance(past, Transcript) else Transcript.load(past or [])
         time = clock.get()
         state = State(
@@ -339,7 +346,8 @@ class Agent(Generic[Deps, Out]):
         family = self._family()
         if not args and override.is_nothing and len(family) <= 1 and not self._handoffs:
             return self.plan
-        approve = args.get("approve")
+        approve, limits = args.get("approve"), args.get("limits")
+        check_kind("limits", limits, Limits, "Limits(…)")
         settings = Settings.of(args.get("settings"))
         more, groups = tools_and_groups(args.get("tools", ()))
         text, asked = split(args.get("instructions", ""))
@@ -362,9 +370,11 @@ class Agent(Generic[Deps, Out]):
         plan = replace(
             self.plan,
             **fields_of(changed(family[self.name])),
-            limits=args.get("limits") or self.limits,
+            limits=limits or self.limits,
             approve=None if approve is None else Hook(approve, "approve", takes=1),
         )
+        if override.model is not None and plan.compaction is not None:
+            plan.compaction = plan.compaction.by(None)
         if self._handoffs:
             others = {str(name): changed(persona) for name, persona in family.items() if name != self.name}
             plan.personas = {**others, str(self.name): plan}

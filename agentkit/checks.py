@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentkit.errors import UsageError
@@ -9,7 +10,7 @@ from agentkit.tools import Tool, as_tool, tools_by_name
 from agentkit.toolsets import Toolset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from agentkit.chat.settings import Settings
     from agentkit.output import Output
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 def as_tools(items: Iterable[object]) -> list[Tool | Toolset]:
     """What may be given as tools: functions and Tools as Tools, Toolsets as they are. Raises UsageError."""
-    listed = [items] if isinstance(items, Toolset) else items
-    return [item if isinstance(item, Toolset) else as_tool(item) for item in listed]
+    given = (items,) if isinstance(items, Toolset) else listed("tools", items)
+    return [item if isinstance(item, Toolset) else as_tool(item) for item in given]
 
 
 def tools_and_groups(items: Iterable[object]) -> tuple[dict[str, Tool], tuple[Toolset, ...]]:
@@ -68,3 +69,16 @@ def check_contexts(tools: Iterable[Tool]) -> None:
                 f"Context[{wanted.__name__}]; a run has one value for both"
             )
         first = first or (made.name, wanted)
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
+    """Raise UsageError if an argument is of another kind than it has to be, or None."""
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"{name}= is {example}, not {value!r}")
+
+
+def listed(name: str, values: object) -> tuple[Any, ...]:
+    """Several values as they were given. Raises UsageError for one alone, which would be taken apart."""
+    if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        return tuple(values)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # whatever it is
+    raise UsageError(f"{name}= is a list, also of one: {name}=[{values!r}]")

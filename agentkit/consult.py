@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from agentkit.loop import Consult
     from agentkit.messages import Content, Reply
     from agentkit.state import State
+    from agentkit.tools import Tool
     from agentkit.transcript import Pending
 
 _LEAST_PART: Final = 1 / 8
@@ -102,7 +103,7 @@ def _asked(hook: Hook, context: Context[Any], *args: Any) -> Generator[Invoke, A
     except (Retry, Refuse, AgentKitError):
         raise
     except Exception as error:
-        raise UsageError(f"{hook.name} failed with {type(error).__name__}: {error}") from error
+        raise UsageError(f"{hook.what} failed with {type(error).__name__}: {error}") from error
 
 
 def _instructions(state: State, context: Context[Any]) -> Generator[Invoke, Any, None]:
@@ -167,9 +168,21 @@ def _check_summary(reply: Reply) -> None:
 
 def _approval(state: State, pending: Pending, context: Context[Any]) -> Generator[Invoke, Any, None]:
     made = state.tools.get(pending.call.name)
-    hook = made.approval if made is not None else False
+    if made is None or not _fits(made, pending):
+        return state.hold(pending, None)  # nobody is asked about a call that cannot run; run, it says why
+    if made.external:
+        return state.hold(pending, "answer")
+    hook = made.approval
     needed = bool((yield from _asked(hook, context, pending.call))) if isinstance(hook, Hook) else hook
-    state.hold(pending, needed=needed)
+    return state.hold(pending, "approval" if needed else None)
+
+
+def _fits(made: Tool, pending: Pending) -> bool:
+    try:
+        made.schema.validate(pending.call.arguments)
+    except BadArguments:
+        return False
+    return True
 
 
 def _decisions(

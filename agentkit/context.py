@@ -166,7 +166,8 @@ class Hook(Function):
         self.function = function
         self.kind = kind_of(function)
         self._name = getattr(function, "__name__", type(function).__name__)
-        self.wants_context = _wants_context(function, f"{what} {self._name}", takes)
+        self.what = f"{what} {self._name}"
+        self.wants_context = _wants_context(function, self.what, takes)
 
     @property
     def name(self) -> str:

@@ -359,13 +359,14 @@ class _Driver:
             errand = Errand(effect)
             self.caller.told.put(errand)
             run = errand.wait(context)
-        timeout_s = effect.tool.timeout_s
+        timeout_s, inner = effect.tool.timeout_s, None
         try:
             with self.caller.another(timeout_s) as inner:
                 begun.stop = inner.cancel
                 yield from drive(run, outbox, inner)
         except Cancelled:
-            if timeout_s is not None and inner.is_cancelled and not (begun.flag.is_set or self.caller.is_cancelled):
+            is_late = inner is not None and inner.is_cancelled
+            if timeout_s is not None and is_late and not (begun.flag.is_set or self.caller.is_cancelled):
                 raise TookTooLong(f"it took longer than {timeout_s:g} seconds") from None
             begun.flag.is_heeded = True  # what became of the call is not its result
             raise

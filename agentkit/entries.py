@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Author: TypeAlias = Literal["caller", "model", "loop"]
 Hold: TypeAlias = Literal["ask", "approval", "answer", "unknown", "output"]
-"""Why a call does not simply run: its approval function has to be asked; it needs an approval; its caller answers it;
+"""Why a call does not simply run: it is to be found out what it waits for; it needs an approval; its caller answers it;
 it was started by a process that died, and nobody knows how far it came; it is the answer, and no call of a tool."""
 
 
@@ -50,8 +50,9 @@ class Entry:
     `author` tells the loop's own corrections and hints from the caller's messages, `at` is Unix time, `elapsed_s` how
     long the run had been at work, `agent` the active agent, `source` and `model` what was asked for a reply.
     `instructions` are those of the moment, by the agent that they are for: first what stands in front of the
-    conversation, then what stands before this message. `guarded` says that the input guards let this message pass;
-    `covers`, how many entries from the conversation's first on this one sums up.
+    conversation, then what stands before this message. `guarded` says whether the input guards let this message pass:
+    None where they were not asked, False where they refused it, and it is never sent. `covers`, how many entries from
+    the conversation's first on this one sums up.
     """
 
     message: Message
@@ -68,7 +69,7 @@ class Entry:
     calls: tuple[CallRecord, ...] = ()
     model: str | None = None
     instructions: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    guarded: bool = False
+    guarded: bool | None = None
     covers: int = 0
 
 
@@ -97,8 +98,18 @@ class Pending:
         return f"Pending({self.call.name} {self.call.id})"
 
 
+def opens_turn(entry: Entry) -> bool:
+    """Whether an entry is a message of the caller that stands."""
+    return entry.author == "caller" and entry.message.role == "user" and entry.guarded is not False
+
+
 def entry_messages(entry: Entry) -> list[dict[str, Any]]:
-    """An entry as Chat Completions messages: its own, one tool message per result in call order, then their parts."""
+    """An entry as Chat Completions messages: its own, one tool message per result in call order, then their parts.
+
+    One that a guard refused is none.
+    """
+    if entry.guarded is False:
+        return []
     data = entry.message.data
     if not entry.calls:
         return [data]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from agentkit._json import is_list
 from agentkit.chat.settings import Settings, check_number
-from agentkit.entries import Entry
+from agentkit.entries import Entry, opens_turn
 from agentkit.errors import AgentKitError, UsageError
 from agentkit.messages import text_of, user
 from agentkit.outputs import handle_in, shortened
@@ -199,11 +199,6 @@ class Compaction:
         return replace(own, **{**changes, "tool_choice": "none"})
 
 
-def opens_turn(entry: Entry) -> bool:
-    """Whether an entry is a message of the caller."""
-    return entry.author == "caller" and entry.message.role == "user"
-
-
 def turn_starts(entries: Sequence[Entry]) -> list[int]:
     """Where the turns begin: each with the caller's first message after an answer."""
     starts: list[int] = []
@@ -308,7 +303,7 @@ class View:
     def of(self, transcript: Transcript) -> Transcript:
         """The transcript to send; itself if nothing is left out. Raises UsageError if a processor fails."""
         whole = without_summed_up(transcript)
-        entries = given = tuple(whole) if self._processors else whole  # nobody's function gets the list itself
+        entries = given = tuple(entry for entry in whole if entry.guarded is not False) if self._processors else whole
         for process in self._processors:
             entries = _processed(process, entries)
         if entries is given and whole is transcript.entries:
@@ -370,7 +365,7 @@ def _processed(process: History, entries: Sequence[Entry]) -> Sequence[Entry]:
 
 def _are_sent_alike(one: Entry, other: Entry) -> bool:
     return one is other or (
-        (one.author, one.source) == (other.author, other.source)
+        (one.author, one.source, one.guarded is False) == (other.author, other.source, other.guarded is False)
         and (one.message is other.message or one.message.json == other.message.json)
         and one.calls == other.calls
     )

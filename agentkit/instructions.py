@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from agentkit.context import Hook
@@ -29,7 +29,8 @@ Instructions: TypeAlias = Told | Sequence[Told]
 
 def split(instructions: Instructions) -> tuple[str, tuple[Instruction, ...]]:
     """The fixed text, and what has to be asked. Raises UsageError."""
-    items = [instructions] if isinstance(instructions, str | Instruction) or callable(instructions) else instructions
+    given: Any = instructions
+    items: Iterable[Any] = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     texts: list[str] = []
     asked: list[Instruction] = []
     for item in items:

@@ -88,6 +88,8 @@ def look_after_unknown(
         tool = tools.get(record.call.name)
         if record.started_at is None or record.hold == "unknown" or record.transcript is not None or tool is None:
             continue
+        if tool.delegate is not None:
+            continue  # an agent does nothing before its own conversation has begun
         if tool.on_unknown == "ask":
             transcript.hold(pending, "unknown")
         elif tool.on_unknown == "fail":
@@ -105,11 +107,7 @@ def _resolved_by(tools: Mapping[str, Tool]) -> Callable[[ToolCall], ToolCall]:
 
 
 def _hold(tool: Tool) -> Hold | None:
-    if tool.external:
-        return "answer"
-    if tool.approval is True:
-        return "approval"
-    return None if tool.approval is False else "ask"
+    return "ask" if tool.external or tool.approval is not False else None
 
 
 def _only(record: CallRecord, refusal: str, *, earlier: bool) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 READER: Final = "read_output"
 CHARS: Final = 10_000
 MOST_CHARS: Final = 50_000
+_HANDLE_CHARS: Final = 12
 _UNNAMED: Final = f"({READER}(handle='', start="
 _NAMED: Final = re.compile(rf"\({READER}\(handle='(\d+\.\d+)', start=\d+\)[^()]*\)\Z")
 
@@ -44,7 +45,7 @@ def _left_out(count: int, total: int) -> str:
 def with_handle(text: str, limit: int) -> str:
     """The same, and at its end how to read on; `named` fills in where the whole text is kept."""
     told = f"\n{_UNNAMED}{len(text)}) reads on in what was left out)"
-    short, start = _shortened(text, limit - len(told))
+    short, start = _shortened(text, limit - len(told) - _HANDLE_CHARS)
     return f"{short}\n{_UNNAMED}{start}) reads on in what was left out)"
 
 

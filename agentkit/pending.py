@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from agentkit.entries import CallRecord, Hold
     from agentkit.transcript import Pending, Transcript
 
-Decisions: TypeAlias = Mapping[str, Decision] | Decision
-"""Decisions by the ids of pending calls; one alone stands for all of them."""
+Decisions: TypeAlias = Mapping[str, Decision | bool] | Decision | bool
+"""Decisions by the ids of pending calls; one alone stands for all of them. True is Approve(), False is Deny()."""
 
 
 @dataclass(slots=True)
@@ -75,31 +75,34 @@ def apply(transcript: Transcript, decisions: Decisions) -> list[Pending]:
         if not waiting:
             raise UsageError(f"no call waits for a decision, but one was given: {decisions!r}")
         decisions = dict.fromkeys(waiting, decisions)
-    for call_id, decision in decisions.items():
+    decided: dict[str, Decision] = {}
+    for call_id, given in decisions.items():
         if call_id not in waiting:
             known = ", ".join(f"{each.id!r} ({each.call.name})" for each in waiting.values()) or "none"
             raise UsageError(f"no call {call_id!r} waits for a decision; those that do: {known}")
-        _check(decision, waiting[call_id])
+        decided[call_id] = _checked(given, waiting[call_id])
     return [
         done
-        for call_id, decision in decisions.items()
+        for call_id, decision in decided.items()
         if (done := _apply(transcript, (*waiting[call_id].path, waiting[call_id].call.id), decision)) is not None
     ]
 
 
-def _check(decision: object, waiting: PendingCall) -> None:
+def _checked(given: object, waiting: PendingCall) -> Decision:
+    decision = (Approve() if given else Deny()) if isinstance(given, bool) else given
     if isinstance(decision, Approve) and decision.arguments is not None:
         try:
             dumps(dict(decision.arguments))
         except ValueError as error:
             raise UsageError(f"Approve(arguments=…) for {waiting.id!r}: they {error}") from None
     if not isinstance(decision, Approve | Deny | Answer):
-        raise UsageError(f"a decision is Approve(), Deny(…) or Answer(…), not {decision!r} for {waiting.id!r}")
+        raise UsageError(f"a decision is Approve(), Deny(…), Answer(…) or a bool, not {given!r} for {waiting.id!r}")
     if waiting.hold == "answer" and isinstance(decision, Approve):
         raise UsageError(
             f"{waiting.call.name} ({waiting.id}) has no function that an approval could run: "
             "decide it with Answer(value) or Deny(…)"
         )
+    return decision
 
 
 def _kept(decision: Decision) -> Decision:

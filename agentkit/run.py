@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.consult import Query, consult, guard_input
 from agentkit.context import CancelFlag, Context
-from agentkit.errors import AgentKitError, Cancelled, ToolFailed, UsageError
+from agentkit.errors import AgentKitError, Blocked, Cancelled, ToolFailed, UsageError
 from agentkit.events import (
     Compacted,
     Event,
@@ -126,7 +126,7 @@ class Run:
     part: tuple[Run, Pending] | None = None  # of the run that has this one do a call, and which
     inner: list[Run] = field(default_factory=list["Run"])
     asking: list[CancelFlag] = field(default_factory=list[CancelFlag])
-    _saving: threading.Lock = field(default_factory=threading.Lock)
+    saving: threading.Lock = field(default_factory=threading.Lock)
 
     def asked(self) -> SupportsFlow:
         """The model that is asked now: the one that was put in place of all agents' own, or the active agent's."""
@@ -400,6 +400,8 @@ class Run:
         for begun in tuple(self.begun.values()):
             if begun.outcome is not None and begun.outcome.raised is None and not begun.flag.is_heeded:
                 self.land(begun.pending, begun.outcome.value)
+        if isinstance(error, Blocked) and self.state.is_unguarded:
+            self.state.refuse()
         if not isinstance(error, AgentKitError) or isinstance(error, Cancelled):
             self._answer_cancelled()
         if isinstance(error, AgentKitError):
@@ -421,30 +423,40 @@ class Run:
 
     def save(self) -> None:
         """Write down what has changed. Raises what the journal raises. From any thread."""
+        if not self.is_kept:
+            return
+        outermost = self
+        while outermost.part is not None:
+            outermost = outermost.part[0]
+        with outermost.saving:  # also where nothing is left to do: another thread may be writing it at this moment
+            self.write_changes()
+
+    def write_changes(self) -> None:
+        """The same, for whoever has the lock."""
         changed = self.state.transcript.changed
-        if not changed:
+        if changed is None:
             return
         if self.part is not None:
-            changed.clear()
             outer, pending = self.part
-            if outer.state.transcript.changed is not None:
+            if changed and outer.state.transcript.changed is not None:
+                changed.clear()
                 outer.state.transcript.changed[pending.entry] = None
-            outer.save()
+            outer.write_changes()
         elif self.journal is not None:
-            with self._saving:
-                for index in sorted(changed.copy()):
-                    changed.pop(index, None)  # before it is read: what changes from then on is written again
-                    try:
-                        self.journal(index, self.state.transcript.dump_entry(index))
-                    except BaseException:
-                        changed[index] = None
-                        raise
+            for index in sorted(changed.copy()):
+                changed.pop(index, None)  # before it is read: what changes from then on is written again
+                try:
+                    self.journal(index, self.state.transcript.dump_entry(index))
+                except BaseException:
+                    changed[index] = None
+                    raise
 
     def _answer_cancelled(self) -> None:
         """Answer each unfinished call as cancelled, so that the transcript can be gone on from."""
         self.cancelled = True
         transcript, result = self.state.transcript, ToolResult(CANCELLED, "cancelled")
-        unfinished = [each for each in transcript.pending if not is_waiting(transcript.record(each))]
+        open_ = [(each, transcript.record(each)) for each in transcript.pending]
+        unfinished = [each for each, record in open_ if record.hold != "ask" and not is_waiting(record)]
         for pending in unfinished:
             self.begun.pop(pending, None)
             self.state.land(pending, result, now=self.clock.monotonic())

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agentkit.chat.request import Request
+from agentkit.entries import opens_turn
 from agentkit.errors import LimitReached, UsageError
 from agentkit.history import View, summary_message
 from agentkit.instructions import joined
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agentkit.approval import Decision
+    from agentkit.entries import Hold
     from agentkit.pending import Decisions
     from agentkit.plan import Persona, Plan
     from agentkit.tools import Tool
@@ -84,6 +86,8 @@ class State:
         last = transcript.last
         if prompt is None and last is None:
             raise UsageError("there is nothing to answer: give a prompt, or a transcript that has messages")
+        if prompt is None and last is not None and last.guarded is False:
+            raise UsageError("there is nothing to answer: a guard refused the last message; give another prompt")
         self.plan = plan
         self.transcript = transcript.copy()
         self.active = self._last_active()
@@ -177,7 +181,7 @@ class State:
         """Where the last message of the caller stands."""
         entries = self.transcript.entries
         for index in range(len(entries) - 1, -1, -1):
-            if entries[index].author == "caller" and entries[index].message.role == "user":
+            if opens_turn(entries[index]):
                 return index
         return None
 
@@ -206,7 +210,7 @@ class State:
         """Whether the guards have still to let the caller's last message pass."""
         if not self.plan.input_guards or (turn := self.turn()) is None:
             return False
-        return not self.transcript.entries[turn].guarded
+        return self.transcript.entries[turn].guarded is None
 
     @property
     def must_wait(self) -> bool:
@@ -420,9 +424,9 @@ class State:
         inner.outer = self
         self.transcript.delegate(pending, inner.transcript)
 
-    def hold(self, pending: Pending, *, needed: bool) -> None:
-        """Record whether a call needs an approval."""
-        self.transcript.hold(pending, "approval" if needed else None)
+    def hold(self, pending: Pending, hold: Hold | None) -> None:
+        """Record what a call waits for."""
+        self.transcript.hold(pending, hold)
 
     def put(self, pending: Pending, decision: Decision | None) -> bool:
         """Record what the run's `approve` function said of a call; whether the call has its result by that."""
@@ -455,6 +459,12 @@ class State:
         """Record that the guards let the caller's last message pass."""
         if (turn := self.turn()) is not None:
             self.transcript.replace(turn, replace(self.transcript.entries[turn], guarded=True))
+
+    def refuse(self) -> None:
+        """Record that a guard refused the caller's last message: it is kept, and never sent."""
+        if (turn := self.turn()) is not None:
+            self.transcript.replace(turn, replace(self.transcript.entries[turn], guarded=False))
+            self.transcript.spliced.clear()
 
     def reword(self, content: Content) -> None:
         """Put what a guard made of it in the place of the caller's last message."""

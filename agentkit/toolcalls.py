@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from agentkit._json import dumps, is_list
+from agentkit._json import dumps, is_list, is_object
 from agentkit.context import Context, Invoke, Retry, TookTooLong
-from agentkit.errors import AgentKitError, BadArguments
+from agentkit.errors import AgentKitError, BadArguments, UsageError
 from agentkit.guards import Refuse, ToolGuard
 from agentkit.messages import Audio, File, Image, ToolCall, ToolResult
 from agentkit.outputs import shortened, with_handle
@@ -86,18 +86,22 @@ def call_steps(
     guards = (*guards, *made.guards)
     try:
         call, changed = yield from _before(pending, context, guards)
-        outcome = yield from _run(made, pending, made.bind(call.arguments, context))
-        if outcome is None:
-            return None
-        result = yield from _after(made, call, outcome, context, guards)
-    except BadArguments as error:
+        invoke = made.bind(call.arguments, context)
+    except (BadArguments, Retry) as error:
         return ToolResult(str(error), "not_run")
     except Refuse as error:
         return ToolResult(f"The call of {made.name} was refused: {error}", "denied")
-    except Retry as error:
-        return ToolResult(str(error), "not_run")
     except Exception as error:  # of a guard
-        return failed(made, error)
+        return _guard_failed(f"{made.name} was not run", error, "not_run")
+    outcome = yield from _run(made, pending, invoke)
+    if outcome is None:
+        return None
+    try:
+        result = yield from _after(made, call, outcome, context, guards)
+    except Refuse as error:
+        return ToolResult(f"{made.name} was run, but its result is withheld: {error}", "denied")
+    except Exception as error:  # of a guard
+        return _guard_failed(f"{made.name} was run, but its result is withheld", error, "failed")
     if changed and result.status == "ok":
         told = f"The arguments were changed before the call was made. It was called with: {call.arguments}\n"
         result = replace(result, content=told + result.content)
@@ -115,6 +119,8 @@ def _before(
         if guard.before is not None:
             others = yield Invoke(guard.before, context, (call,))
             if others is not None:
+                if not is_object(others):
+                    raise UsageError(f"it returned {others!r}, and a guard returns None or a dict of arguments")
                 call, changed = replace(call, arguments=dumps(others).decode()), True
     return call, changed
 
@@ -145,6 +151,11 @@ def _after(
                     changed = replace(changed, whole=None)  # what the guard took out would stay in it
                 result = changed
     return result
+
+
+def _guard_failed(what: str, error: Exception, status: Literal["not_run", "failed"]) -> ToolResult:
+    shown = f"{type(error).__name__}: {error}"
+    return ToolResult(f"{what}: a guard failed with {type(error).__name__}.", status, error=shown, raised=error)
 
 
 def unknown(name: str, tools: Mapping[str, Tool]) -> ToolResult:

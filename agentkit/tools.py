@@ -112,7 +112,9 @@ class Tool(Function):
     def may_overtake(self) -> bool:
         """Whether its calls may start while the reply that asks for them is still being read."""
         plain = self.exclusive is False and self.approval is False and not self.external and not self.guards
-        return self.read_only and plain and self.delegate is None and self.handoff is None
+        # what starts early is not written down yet: after a crash it starts again
+        again = self.on_unknown == "retry"
+        return self.read_only and again and plain and self.delegate is None and self.handoff is None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it is."""

@@ -98,15 +98,15 @@ class Transcript:
             calls = tuple(self._identified(record, index, j) for j, record in enumerate(entry.calls))
             entry = replace(entry, calls=calls) if calls != entry.calls else entry
             self._open |= {(index, j): None for j, record in enumerate(calls) if record.result is None}
-        if self.changed is not None:
-            self.changed[len(self._entries)] = None
         self._entries.append(entry)
+        if self.changed is not None:  # afterwards: another thread may take the note, and write down what is there
+            self.changed[len(self._entries) - 1] = None
 
     def replace(self, index: int, entry: Entry) -> None:
         """Put another entry in the place of one with the same calls."""
+        self._entries[index] = entry
         if self.changed is not None:
             self.changed[index] = None
-        self._entries[index] = entry
 
     def _identified(self, record: CallRecord, index: int, position: int) -> CallRecord:
         name = record.call.id
@@ -169,8 +169,6 @@ class Transcript:
             known.transcript if transcript is None else transcript,
         )
         place = pending.position
-        if self.changed is not None:
-            self.changed[pending.entry] = None
         self._entries[pending.entry] = Entry(  # a fifth of what replace() takes
             entry.message,
             entry.author,
@@ -189,6 +187,8 @@ class Transcript:
             entry.guarded,
             entry.covers,
         )
+        if self.changed is not None:
+            self.changed[pending.entry] = None
 
     def adopt(self, run: str, adopted: Callable[[CallRecord], CallRecord]) -> None:
         """Make calls without a result that no run asked for (they were loaded) those of `run`."""
@@ -269,7 +269,7 @@ _PLAIN: Final[dict[str, Any]] = {
     "step": 0,
     "at": 0.0,
     "elapsed_s": 0.0,
-    "guarded": False,
+    "guarded": None,
     "covers": 0,
     **dict.fromkeys(("agent", "source", "finish_reason", "cost", "model")),
 }

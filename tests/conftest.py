@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import tiers
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
 
 # `ci` tries the same few examples every time; `deep` looks for new ones (scripts/deep).
 settings.register_profile("ci", max_examples=60, derandomize=True, deadline=None)

@@ -5,11 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from anyio.lowlevel import checkpoint
 
-from agentkit import Agent, Context, Image, Limits, Model, Result, Retry, ToolCall, Toolset, tool
+from agentkit import (
+    Agent,
+    Answer,
+    Approve,
+    Context,
+    Deny,
+    Image,
+    InputGuard,
+    Limits,
+    Model,
+    Output,
+    Result,
+    Retry,
+    ToolCall,
+    Toolset,
+    tool,
+)
 from agentkit.errors import (
     AgentKitError,
     BadRequestError,
@@ -114,10 +130,13 @@ class Scenario:
     run: dict[str, Any] = field(default_factory=dict)
     requests: int | None = None
     over_the_wire_only: bool = False
+    told_by_a_list: bool = True  # not where an answer is a call: of a plain list, that is any call with a result
+    others: Callable[[Model], list[Agent[Any]]] = lambda _: []
 
     def build(self, model: Model) -> Agent[Any]:
         """The agent of this scenario."""
-        return Agent(model, **{"tools": [TOOLS], "instructions": "Be brief.", "name": "tester", **self.agent})
+        args = {"tools": [TOOLS], "instructions": "Be brief.", "name": "tester", **self.agent}
+        return Agent(model, handoffs=self.others(model), **args)
 
     def check(self, outcome: Result | AgentKitError) -> None:
         """Assert that it ended as it has to."""
@@ -132,6 +151,44 @@ class Scenario:
         told = [record.result.content for entry in transcript for record in entry.calls if record.result is not None]
         if self.told is not None:
             assert told == self.told
+
+
+@tool(approval=True, on_unknown="retry")
+def send(text: str) -> str:
+    """Send a text."""
+    return f"sent {text}"
+
+
+@tool(approval=lambda call: "secret" in call.arguments, on_unknown="retry")
+async def tell_all(text: str) -> str:
+    """Tell a text to all."""
+    return f"told {text}"
+
+
+@tool(external=True)
+def ask_user(question: str) -> str:  # type: ignore[empty-body]  # its caller answers it
+    """Ask the user."""
+
+
+async def decide_inline(context: Context[Any], made: ToolCall) -> Any:
+    """What is decided of calls: a lot."""
+    await checkpoint()
+    if made.name == "ask_user":
+        return Answer({"said": context.call.name})
+    return {"a": True, "b": Deny("not that"), "secret": Approve({"text": "nothing"})}[
+        json.loads(made.arguments)["text"]
+    ]
+
+
+def sure(value: str) -> None:
+    """Refuse to hear no."""
+    if value == "no":
+        raise Retry("be positive")
+
+
+def passes(content: str) -> None:
+    """Let all pass."""
+    assert content.startswith("please")
 
 
 CUT_CALL = ToolCall("c1", "add", '{"a": 1, "b"')
@@ -331,6 +388,87 @@ SCENARIOS = [
         "lone surrogates",
         lambda: [calls(ToolCall("c", "quick", json.dumps({"text": "a\ud83d"}))), say("ok")],
         "ok",
+    ),
+    Scenario(
+        "a typed answer, corrected twice",
+        lambda: ['{"value": "maybe"}', '{"value": "no"}', call("add", a=1, b=1), '{"value": "yes"}'],
+        "yes",
+        ["2"],
+        agent={"output": Literal["yes", "no"], "validators": [sure]},
+        requests=4,
+    ),
+    Scenario(
+        "a typed answer by a call, corrected twice",
+        lambda: [
+            calls(call("final_answer", value="yes"), call("add", a=1, b=1)),
+            call("final_answer", value="maybe"),
+            calls(call("final_answer", value="no"), call("final_answer", value="yes")),
+            call("functions.final_answer", value="yes"),
+        ],
+        "yes",
+        told_by_a_list=False,
+        agent={"output": Output(Literal["yes", "no"], mode="tool"), "validators": [sure]},
+        requests=4,
+    ),
+    Scenario(
+        "a typed answer that is wrong for ever",
+        lambda: [call("final_answer", value="maybe") for _ in range(9)],
+        ModelError,
+        agent={"output": Output(Literal["yes", "no"], mode="tool", retries=1)},
+        requests=2,
+    ),
+    Scenario(
+        "calls that are approved, denied, changed and answered",
+        lambda: [
+            calls(
+                call("send", text="a"), call("add", a=1, b=1), call("send", text="b"), call("ask_user", question="?")
+            ),
+            calls(call("tell_all", text="secret"), call("tell_all", text="all")),
+            "done",
+        ],
+        "done",
+        [
+            "sent a",
+            "2",
+            "This call was denied: not that",
+            '{"said":"ask_user"}',
+            'The arguments were changed before the call was made. It was called with: {"text":"nothing"}\ntold nothing',
+            "told all",
+        ],
+        agent={"tools": [TOOLS, send, tell_all, ask_user]},
+        run={"approve": decide_inline},
+        requests=3,
+    ),
+    Scenario(
+        "a hand-off beside other calls",
+        lambda: [
+            call("add", a=1, b=1),
+            calls(call("transfer_to_other"), call("write", path="f"), call("transfer_to_other")),
+            call("add", a=2, b=2),
+            "I am the other.",
+        ],
+        "I am the other.",
+        [
+            "2",
+            "The conversation was handed to other, who goes on from here.",
+            "wrote f",
+            "This was not done: the conversation was handed to another agent by an earlier call.",
+            "4",
+        ],
+        others=lambda model: [Agent(model, tools=[TOOLS], name="other", instructions=lambda: "You are the other.")],
+        requests=4,
+    ),
+    Scenario(
+        "guards and instructions of the moment",
+        lambda: [call("add", a=1, b=1), "done"],
+        "DONE",
+        ["2"],
+        agent={
+            "instructions": ["Be brief.", lambda: "It is late."],
+            "input_guards": [passes, InputGuard(passes, wait=True)],
+            "output_guards": [str.upper],
+        },
+        requests=2,
     ),
     Scenario("a bad request", lambda: [status(400, message="no")], BadRequestError, [], requests=1),
     Scenario(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from agentkit import Agent, Context, ToolResult, Transcript
-from agentkit.consult import consult
+from agentkit.args import Overrides
+from agentkit.consult import consult, guard_input
 from agentkit.context import Invoke
 from agentkit.errors import AgentKitError
 from agentkit.loop import CallModel, Consult, Effect, Finished, RunTools, Tell, decide
@@ -32,15 +34,33 @@ class Stepper:
     tick: float = 0.0
     backwards: bool = False
     now: float = AT
+    approve: Callable[..., Any] | None = None
     ended: Finished | AgentKitError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.state = State(self.agent.plan, Transcript(), self.prompt, new_run="run-1", at=self.now, began=self.now)
+        plan = self.agent._planned({"approve": self.approve}, Overrides())  # noqa: SLF001  # what a run begins with
+        self.state = State(plan, Transcript(), self.prompt, new_run="run-1", at=self.now, began=self.now)
 
     def again(self) -> State:
-        """A state made from the dump of this one, as another process would make it."""
+        """A state made from the dump of this one, as another process would make it.
+
+        What functions of the user's have said and no transcript keeps (whether an answer is right) is asked anew.
+        """
         loaded = Transcript.load(self.state.transcript.dump())
-        return State(self.state.plan, loaded, new_run="another", at=self.now, began=self.now)
+        again = State(self.state.plan, loaded, new_run="another", at=self.now, began=self.now)
+        while (asked := self._question(again)) is not None and asked != self._question(self.state):
+            self._consult(asked, again)
+        return again
+
+    def _question(self, state: State) -> Consult | None:
+        try:
+            step = decide(state, self.now)
+        except AgentKitError:
+            return None
+        return step if isinstance(step, Consult) else None
+
+    def _consult(self, step: Consult, state: State) -> None:
+        performed(consult(step, state, partial(self._context, state=state), self.now), _invoked)
 
     def states(self) -> Iterator[State]:
         """The run's state at its start and after each single thing that is recorded in it, to the end."""
@@ -63,10 +83,15 @@ class Stepper:
                     self.state.land(pending, result, now=self.now)
                     yield self.state
             case Consult():
-                performed(consult(step, self.state, self._context, self.now), _invoked)
+                self._consult(step, self.state)
                 yield self.state
-            case CallModel(request):
-                reply = performed(self.agent.model.flow(request), lambda _: None)
+            case CallModel(request, guarded):
+                if guarded:
+                    self._guard()
+                    yield self.state
+                model = self.state.active.model
+                assert model is not None  # it has one of its own
+                reply = performed(model.flow(request), lambda _: None)
                 self.now += self.tick
                 self.state.land_reply(reply, source=reply.source, at=self.now, now=self.now)
                 yield self.state
@@ -81,11 +106,19 @@ class Stepper:
         assert result is not None  # no call is given to another agent here
         return result
 
-    def _context(self, pending: Pending | None) -> Context[Any]:
+    def _guard(self) -> None:
+        for guard in self.state.plan.input_guards:
+            if not guard.wait:
+                changed = performed(guard_input(guard, self.state.prompt, self._context(None)), _invoked)
+                assert changed is None  # of a request that is broken off there is nothing here
+        self.state.guarded()
+
+    def _context(self, pending: Pending | None, state: State | None = None) -> Context[Any]:
+        state = state or self.state
         if pending is None:
-            return Context(self.deps, view=self.state)
-        step = self.state.transcript.entries[pending.entry].step
-        return Context(self.deps, pending.call, idempotency_key=pending.key, step=step, view=self.state)
+            return Context(self.deps, view=state)
+        step = state.transcript.entries[pending.entry].step
+        return Context(self.deps, pending.call, idempotency_key=pending.key, step=step, view=state)
 
 
 R = TypeVar("R")

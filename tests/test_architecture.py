@@ -24,7 +24,7 @@ PACKAGE = ROOT / "agentkit"
 LAYERS = (
     "_json errors logs messages events approval entries transcript calling context guards instructions schema tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit prices bound flow "
     "plan history tally landing state loop consult clock _http turns endpoint budget spending wire run caller drive drive_async streams model fallback handoffs result args checks agent printing "
-    "conversations testing serve local cli"
+    "conversations testing evals serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
@@ -40,8 +40,8 @@ WITHIN = {
         "faults seals words schema creating database rows leases kept searching listing memory store"
     ).split(),
     "serve": (
-        "faults limits check fields request access seal decisions conversation replies running service preparing "
-        "chat openapi app server"
+        "faults limits check fields request access seal decisions conversation replies showing running service "
+        "preparing chat openapi page app server"
     ).split(),
 }
 
@@ -56,7 +56,7 @@ NOT_IN_PURE = (
 BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
-EXTRAS = {"_http": {"aiohttp", "aiohappyeyeballs"}, "calling": {"trio"}, "prices": {"genai_prices"}, "conversations": {"sqlalchemy"}, "local": {"xllamacpp"}, "testing": {"pytest"}, "serve": {"starlette", "uvicorn", "cryptography"}, "cli": {"typer", "rich", "prompt_toolkit"}}
+EXTRAS = {"_http": {"aiohttp", "aiohappyeyeballs"}, "calling": {"trio"}, "prices": {"genai_prices"}, "conversations": {"sqlalchemy"}, "local": {"xllamacpp"}, "testing": {"pytest"}, "evals": {"rich"}, "serve": {"starlette", "uvicorn", "cryptography"}, "cli": {"typer", "rich", "prompt_toolkit"}}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
 # Each has one function that loads a module by name: a part of the package, or what the user names.
 DOORS = {"agentkit.model", "agentkit.cli.serving", "agentkit.cli.loading"}
@@ -324,7 +324,7 @@ def test_import_is_light():
     loaded: list[str] = json.loads(probe.stdout)
     libraries = {name.partition(".")[0] for name in loaded} - STDLIB
     assert libraries <= LIGHT
-    heavy = "argparse http.server socketserver agentkit.local agentkit.testing agentkit.cli agentkit.serve".split()
+    heavy = "argparse http.server socketserver agentkit.local agentkit.testing agentkit.evals agentkit.cli agentkit.serve".split()
     assert not set(heavy) & set(loaded)
 
 

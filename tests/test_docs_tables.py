@@ -24,6 +24,7 @@ from agentkit.chat.sse import MAX_EVENT_BYTES
 from agentkit.circuit import FAILURES, OPEN_S
 from agentkit.local.server import MAX_CONTEXT
 from agentkit.loop import HINT_AFTER, STOP_AFTER
+from agentkit.outputs import MOST_CHARS
 from agentkit.policy import BASE_S, CAP_S
 from agentkit.streams import BACKLOG, LEAVING_S
 
@@ -94,6 +95,7 @@ def _defaults() -> dict[str, Any]:
         "@tool(repeatable=True)": HINT_AFTER,
         "ChatModel(retries=…)": Retries().retries,
         "Agent(budget=Budget(…))": None,
+        "characters that `read_output` gives at once": MOST_CHARS,
         "replies of the model": Limits().steps,
         "empty answers in a row": 1,
         "bytes of an answer": MAX_BODY_BYTES / MIB,
@@ -168,8 +170,9 @@ def test_items_of_scripts():
         for row in rows("docs/testing.md", under="| item of a script |")
         for name in names(row[0])
     }
-    others = {"FakeEndpoint", "FixedClock", "ScriptedModel", "fixed_clock", "forbid_real_requests", "override"}
-    assert listed == set(testing.__all__) - others
+    assert listed == {
+        name for name in testing.__all__ if getattr(testing, name).__module__ == "agentkit.testing.script"
+    }
 
 
 def test_the_tree_of_errors():

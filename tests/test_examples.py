@@ -73,6 +73,11 @@ I'd rather not: It has nothing to do with books.
 steps=2 was reached after 3 messages
 I have read all three pages. (3 calls in all)
 """,
+    "long_conversation": """\
+(the first 3 entries are summed up)
+The first chapter is my favourite.
+7 entries are kept, 6050 tokens were used
+""",
     "own_model": """\
 Your number is safe with me.
 Your number is safe with me.

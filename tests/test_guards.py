@@ -1,4 +1,4 @@
-"""Guards of what goes in, what comes out and what tools do: pass, change, refuse, fail; beside the request or before."""
+"""Guards of what goes in and what comes out: they pass, change, refuse, fail; beside the request or before it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from agentkit import (
 from agentkit.errors import BadRequestError, Blocked, UsageError
 from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, say, status
 from agentkit.testing.script import hang, stall
-from tests.cancelling import soon, threads
+from tests.cancelling import soon
 from tests.drivers import DRIVERS, outcome
 from tests.pausing import by_turn
 from tests.test_pause import kinds
@@ -95,10 +95,11 @@ def test_what_goes_in_passes_is_changed_or_refused(guard: Any, driver: str) -> N
     assert str(error) == f"the input guard {name} refused: a bad word"
     assert events == []
     assert error.transcript is not None
-    assert [m["role"] for m in error.transcript.messages] == ["user"]
-    # what was refused is refused again; another prompt may pass
-    assert isinstance(outcome(DRIVERS[driver], agent, None, transcript=error.transcript, **args), Blocked)
-    soon(lambda: threads() == [] or True)
+    assert [m["role"] for m in error.transcript.messages] == []
+    # what was refused is never sent; another prompt may pass
+    again = outcome(DRIVERS[driver], agent, None, transcript=error.transcript, **args)
+    assert isinstance(again, UsageError)
+    assert "a guard refused the last message" in str(again)
     more = DRIVERS[driver](agent, "fine", transcript=Transcript.load(error.transcript.dump()), **args)
     assert more.output == "You said fine"
 
@@ -126,7 +127,7 @@ def test_it_breaks_off_the_request_beside_it(ends: str, place: str, driver: str)
     with FakeEndpoint(answer) as fake:
         asked.append(fake)
         ended = outcome(DRIVERS[driver], agent_for(fake, input_guards=[guard]), "please", on_event=events.append)
-        fake.wait_until(lambda: fake.requests[0].disconnected.is_set())
+        fake.wait_until(fake.requests[0].disconnected.is_set)
         if ends == "refused":
             assert isinstance(ended, Blocked)
             assert events == []
@@ -230,7 +231,7 @@ def test_one_that_fails_is_the_callers_own_fault(wait: bool, driver: str) -> Non
     model = ScriptedModel(echo)
     error = outcome(DRIVERS[driver], Agent(model, input_guards=[InputGuard(broken, wait=wait)]), "hi")
     assert type(error) is UsageError
-    assert str(error) == "broken failed with OSError: on fire"
+    assert str(error) == "input guard broken failed with OSError: on fire"
     assert isinstance(error.__cause__, OSError)
 
 
@@ -356,3 +357,20 @@ def test_an_output_guard_that_fails_is_the_callers_own_fault() -> None:
     error = outcome(DRIVERS["sync"], Agent(by_turn("so"), output_guards=[lambda _: 1 // 0]), "please")
     assert type(error) is UsageError
     assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+@drivers
+def test_a_refused_prompt_is_kept_and_never_sent(driver: str) -> None:
+    def no_secrets(content: str) -> None:
+        if "secret" in content:
+            raise Refuse("it has a secret")
+
+    model = ScriptedModel(echo)
+    agent = Agent(model, input_guards=[InputGuard(no_secrets, wait=True)])
+    error = outcome(DRIVERS[driver], agent, "the secret is 42")
+    assert error.transcript is not None
+    again = Transcript.load(error.transcript.dump())
+    assert "secret" in again.dump()
+    result = DRIVERS[driver](agent, "and now?", transcript=again)
+    assert result.output == "You said and now?"
+    assert [[m["content"] for m in request.messages] for request in model.requests] == [["and now?"]]

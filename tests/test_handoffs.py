@@ -285,7 +285,7 @@ NAMED = Agent(ScriptedModel([]), name="other")
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "to one without a name": ({"handoffs": [NAMELESS], "name": "desk"}, "needs a name"),
     "from one without a name": ({"handoffs": [NAMED]}, "an agent that hands over needs a name="),
-    "to no agent": ({"handoffs": [Handoff(3)], "name": "desk"}, "not to 3"),  # type: ignore[arg-type]  # refused
+    "to no agent": ({"handoffs": [3], "name": "desk"}, "not to 3"),
     "twice": ({"handoffs": [NAMED, NAMED], "name": "desk"}, "two tools are named 'transfer_to_other'"),
     "a tool of that name": (
         {"handoffs": [Handoff(NAMED, name="own")], "name": "desk", "tools": [own]},

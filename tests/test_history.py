@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agentkit import Image, Message, Settings, ToolCall, ToolResult, Transcript, Usage
 from agentkit.chat.dialects import DIALECTS
 from agentkit.chat.request import Request, encode
+from agentkit.entries import opens_turn
 from agentkit.errors import UsageError
 from agentkit.history import (
     ATTACHED_BYTES,
@@ -58,7 +59,7 @@ def turns(count: int) -> list[Entry]:
     return [entry for n in range(count) for entry in (asked(f"q{n}"), called("x" * 600, first=10 * n), said(f"a{n}"))]
 
 
-def texts(entries: Sequence[Entry]) -> list[str]:
+def texts(entries: Iterable[Entry]) -> list[str]:
     return [entry.message.text or f"({len(entry.calls)})" for entry in entries]
 
 
@@ -349,6 +350,18 @@ def test_a_processor_that_fails_is_named(processor: Any, message: str) -> None:
         View([processor]).of(Transcript(turns(1)))
 
 
+def test_what_a_guard_refused_reaches_no_processor() -> None:
+    seen: list[str] = []
+
+    def look(entries: Sequence[Entry]) -> Sequence[Entry]:
+        seen.extend(texts(entries))
+        return entries
+
+    transcript = Transcript([*turns(1), replace(asked("refused"), guarded=False), asked("q1")])
+    assert [message["content"] for message in View([look]).of(transcript).messages][-2:] == ["a0", "q1"]
+    assert seen == ["q0", "(1)", "a0", "q1"]
+
+
 def test_a_processor_cannot_take_anything_out_of_the_transcript() -> None:
     def careless(entries: Any) -> Sequence[Entry]:
         return [entries.pop()]
@@ -409,9 +422,10 @@ def test_what_is_sent_is_a_conversation_with_the_last_question_in_it(pieces: lis
         assert body["messages"][0]["role"] != "tool"
         last = [entry.message.text for entry in transcript if entry.author == "caller" and entry.message.role == "user"]
         assert last[-1] in [message["content"] for message in body["messages"]]
-        unseen = [entry for entry in transcript.entries[unseen_from(transcript.entries) :] if not entry.covers]
-        assert texts(sent.entries)[-len(unseen) :] == texts(unseen) or not unseen
-        assert contents(sent.entries[len(sent) - len(unseen) :]) == contents(unseen)
+        unseen = transcript.entries[unseen_from(transcript.entries) :]
+        assert contents(sent.entries[unseen_from(sent.entries) :]) == contents(unseen)
+        questions, open_ = texts(filter(opens_turn, sent)), texts(filter(opens_turn, unseen))
+        assert questions[len(questions) - len(open_) :] == open_
 
 
 @given(st.lists(PIECES, max_size=25), PROCESSORS)

@@ -385,7 +385,7 @@ def said(state: State, now: float) -> Any:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_loaded_state_says_the_same_at_every_point(scenario: Scenario, backwards: bool) -> None:
     agent = scenario.build(ScriptedModel(scenario.script()))
-    stepper = Stepper(agent, "please", deps=scenario.run.get("deps"), tick=0.25, backwards=backwards)
+    stepper = Stepper(agent, "please", **scenario.run, tick=0.25, backwards=backwards)
     points = 0
     for state in stepper.states():
         again = stepper.again()

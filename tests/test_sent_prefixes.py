@@ -12,8 +12,8 @@ import pytest
 
 from agentkit import Agent, ChatModel, Context, Instruction, Toolset, Transcript, tool
 from agentkit.history import ClearResults, Compaction, KeepTurns
-from agentkit.testing import FakeEndpoint, call, say
-from agentkit.testing.script import Request, Step
+from agentkit.testing import FakeEndpoint, call, calls, say
+from agentkit.testing.script import Item, Request, Step
 from tests.drivers import DRIVERS
 
 TURNS = 9
@@ -34,10 +34,16 @@ def book() -> str:
 def answer(request: Request) -> Step:
     """Two calls, one after the other, then an answer; and whatever is asked else."""
     last = request.messages[-1]
-    calls = sum(message["role"] == "tool" for message in request.messages)
+    number = sum(message["role"] == "tool" for message in request.messages)
     if last["role"] == "user":
-        return call("page", number=calls)
-    return call("book") if last["content"].startswith("page") else say("read", reasoning="hm")
+        return uncounted(call("page", number=number))
+    if last["content"].startswith("page"):
+        return uncounted(call("book"))
+    return say("read", reasoning="hm", usage={})
+
+
+def uncounted(item: Item) -> Item:
+    return calls(item, usage={})
 
 
 def talked(driver: str, deps: Any = None, *, script: Any = answer, turns: int = TURNS, **args: Any) -> list[bytes]:
@@ -67,10 +73,10 @@ def test_what_is_compared_here() -> None:
     [
         {},
         {"instructions": "Be brief."},
-        {"instructions": ["Be brief.", lambda: "The user is Eva."]},
+        {"instructions": ["Be brief.", Instruction(lambda: "The user is Eva.", position="head")]},
         {"history": [KeepTurns(TURNS), ClearResults(2 * TURNS)]},
         {"compaction": Compaction(1_000_000)},
-        {"history": lambda entries: list(entries)},
+        {"history": list},
     ],
     ids=["plain", "instructions", "of the moment", "processors", "compaction", "a function"],
 )
@@ -100,14 +106,13 @@ def test_a_summary_changes_the_front_once(driver: str) -> None:
     def script(request: Request) -> Step:
         return say("They talked.") if "Stop here" in str(request.messages[-1]["content"]) else answer(request)
 
-    bodies = talked(driver, script=script, turns=5, compaction=Compaction(3000, keep=4))
+    bodies = talked(driver, script=script, turns=5, compaction=Compaction(1200, keep=4))
     asked = [index for index, body in enumerate(bodies) if b"Stop here" in body]
-    assert 0 < len(asked) <= 2
-    for index in asked:
-        # the request for it begins as the one before it, and those after it as the one that followed it
-        assert (
-            bodies[index][:2000].rpartition(b'"messages"')[2] == bodies[index - 1][:2000].rpartition(b'"messages"')[2]
-        )
+    assert len(asked) == 2
+    for index in asked:  # what is summed up is sent as it was before
+        _, messages = bodies[index].split(b',"messages":')
+        front, _, _ = messages.rpartition(b',{"role":"user"')
+        assert front in bodies[index - 1]
     assert breaks(bodies) == [place for index in asked for place in (index, index + 1)]
 
 
@@ -133,7 +138,7 @@ def test_instructions_at_the_head_change_it_where_they_change(driver: str) -> No
     def day() -> str:
         return f"It is day {next(ticks) // 3}."
 
-    assert breaks(talked(driver, instructions=["Be brief.", day])) == [9, 18]
+    assert breaks(talked(driver, instructions=["Be brief.", Instruction(day, position="head")])) == [9, 18]
 
 
 def test_a_tool_more_changes_the_front() -> None:

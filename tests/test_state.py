@@ -42,7 +42,7 @@ def reply_of(data: dict[str, Any], usage: Usage | None = None, finish_reason: st
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_loaded_state_has_the_same_tally_at_every_point(scenario: Scenario, backwards: bool) -> None:
     agent = scenario.build(ScriptedModel(scenario.script()))
-    stepper = Stepper(agent, deps=scenario.run.get("deps"), tick=0.25, backwards=backwards)
+    stepper = Stepper(agent, **scenario.run, tick=0.25, backwards=backwards)
     grown: list[Tally] = []
     for state in stepper.states():
         again = stepper.again()

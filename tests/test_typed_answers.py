@@ -365,7 +365,7 @@ def test_a_validator_that_fails_is_the_callers_own_fault(driver: str) -> None:
     agent = Agent(ScriptedModel([final(3)]), output=int, validators=[broken])
     error = outcome(DRIVERS[driver], agent, "please")
     assert type(error) is UsageError
-    assert str(error).startswith("broken failed with ZeroDivisionError")
+    assert str(error).startswith("validator broken failed with ZeroDivisionError")
     assert isinstance(error.__cause__, ZeroDivisionError)
     # mended, it goes on from there without asking the model again
     assert Agent(ScriptedModel([]), output=int).run_sync(transcript=error.transcript).output == 3

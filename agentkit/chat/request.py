@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from agentkit._json import dumps, is_array, is_object, loads
 from agentkit.chat.control import unsteering, unsteering_part
 from agentkit.chat.settings import FIELDS, Settings
+from agentkit.entries import entry_messages, opens_turn
 from agentkit.errors import UsageError
 from agentkit.messages import Message, ToolCall, ToolSpec, text_of, user
 from agentkit.schema.keywords import without_keywords
-from agentkit.transcript import entry_messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,12 +193,14 @@ def _spliced(transcript: Transcript, wire: Wire, context: str) -> bytearray:
     if (
         spliced is None
         or spliced.context != context
-        or (spliced.expires and any(_opens_turn(entry) for entry in entries[spliced.done :]))
+        or (spliced.expires and any(opens_turn(entry) for entry in entries[spliced.done :]))
     ):
         spliced = transcript.spliced[key] = _Spliced(wire.dialect, context=context)
     if spliced.done < len(entries):
         turn = _turn(entries)
         for index in range(spliced.done, len(entries)):
+            if entries[index].guarded is False:
+                continue
             if spliced.buffer:
                 spliced.buffer += b","
             if context and index == turn:
@@ -211,13 +213,9 @@ def _spliced(transcript: Transcript, wire: Wire, context: str) -> bytearray:
     return spliced.buffer
 
 
-def _opens_turn(entry: Entry) -> bool:
-    return entry.author == "caller" and entry.message.role == "user"
-
-
 def _turn(entries: Sequence[Entry]) -> int:
     for index in range(len(entries) - 1, -1, -1):
-        if _opens_turn(entries[index]):
+        if opens_turn(entries[index]):
             return index
     return 0
 

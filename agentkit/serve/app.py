@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from agentkit.serve.chat import ChatCompletions
 from agentkit.serve.faults import SERVER, Refused, refused
 from agentkit.serve.limits import ServeLimits
 from agentkit.serve.openapi import document
+from agentkit.serve.page import page_routes
 from agentkit.serve.seal import Sealer
 from agentkit.serve.service import Line, Served, Service, SystemMode
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from agentkit.serve.running import ShowSteps
+    from agentkit.serve.showing import ShowSteps
 
 _CORS_HEADERS: Final = ("x-request-id", "retry-after", "x-should-retry")
 
@@ -42,7 +43,8 @@ def create_app(
     api_keys: Iterable[str] | Mapping[str, str] | None = None,
     secret: str | bytes | Sequence[str | bytes] | None = None,
     system: SystemMode = "add",
-    show_steps: ShowSteps = None,
+    show_steps: ShowSteps | Literal["never"] = None,
+    page: bool | None = None,
     max_tokens_cap: int | None = None,
     limits: ServeLimits | None = None,
     cors: Iterable[str] = (),
@@ -59,7 +61,9 @@ def create_app(
         system: What becomes of the client's system and developer messages: they go behind the agent's instructions
             ("add"), in their place ("replace"), or are refused ("refuse").
         show_steps: Whether the client sees which tools the agent runs: in the answer's text ("text"), in its reasoning
-            ("reasoning"), or not at all.
+            ("reasoning"), in `agentkit_steps` if it asks for it ("asked"), or not at all ("never"). Where it is not
+            said, it is "asked" with the page and "never" without.
+        page: Whether there is a chat page at `/`; where it is not said, without API keys alone.
         max_tokens_cap: The most tokens that a client may ask of each reply of the model.
         limits: How much a client may ask.
         cors: The origins whose pages may ask, or "*" for all.
@@ -74,23 +78,27 @@ def create_app(
         if not isinstance(agent, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not be checked
             raise UsageError(f"what is served as {name!r} is no Agent, but {type(agent).__name__}")
     _one_of("system", system, ("add", "replace", "refuse"))
-    _one_of("show_steps", show_steps, ("text", "reasoning", None))
+    _one_of("show_steps", show_steps, ("text", "reasoning", "asked", "never", None))
+    _one_of("page", page, (True, False, None))
     if max_tokens_cap is not None:
         check_number("max_tokens_cap", max_tokens_cap, low=1, whole=True)
+    keys = Keys(api_keys)
+    has_page = not keys if page is None else page
     service = Service(
         {name: Served.of(name, agent) for name, agent in agents.items()},
-        Keys(api_keys),
+        keys,
         Sealer(secret),
         system,
-        show_steps,
+        None if show_steps == "never" else "asked" if show_steps is None and has_page else show_steps,
         max_tokens_cap,
         limits or ServeLimits(),
         deps,
     )
-    return _application(service, [cors] if isinstance(cors, str) else list(cors))
+    page_at = page_routes(service) if has_page else []
+    return _application(service, [cors] if isinstance(cors, str) else list(cors), page_at)
 
 
-def _application(service: Service, origins: list[str]) -> Starlette:
+def _application(service: Service, origins: list[str], page: list[Route]) -> Starlette:
     described = dumps(document(service.limits, needs_key=bool(service.keys)))
     models = [served.data for served in service.agents.values()]
 
@@ -118,6 +126,7 @@ def _application(service: Service, origins: list[str]) -> Starlette:
             Route("/health", _Get(service, lambda _: {"status": "ok"}, is_open=True), methods=["GET"]),
             Route("/ready", _Get(service, ready, is_open=True), methods=["GET"]),
             Route("/openapi.json", _Get(service, lambda _: described, is_open=True), methods=["GET"]),
+            *page,
         ],
         middleware=[
             Middleware(

@@ -265,6 +265,8 @@ class _Answering:
                 await self.client.tell(chunks.begin(told.index))
             for data in _data(chunks, told):
                 await self.client.tell(data)
+            if isinstance(told.what, Outcome) and told.what.cut is not None:
+                raise told.what.cut
         if self.request.include_usage:
             usage = sum((outcome.usage for outcome in self.outcomes.values()), Usage())
             await self.client.tell(chunks.usage(usage))
@@ -274,6 +276,8 @@ class _Answering:
         if isinstance(told.what, BaseException):
             raise told.what
         if isinstance(told.what, Outcome):
+            if told.what.cut is not None and not (self.request.stream and (self.client.has_begun or told.what.state)):
+                raise told.what.cut
             self.outcomes[told.index] = told.what
 
 

@@ -106,6 +106,12 @@ def refused(error: BaseException, *, acted: bool = False) -> Refused:
     return problem
 
 
+def cut_off(*, acted: bool) -> Refused:
+    """A run was ended because the server ends. `acted` as above."""
+    headers = {"x-should-retry": "false" if acted else "true", **({} if acted else {"retry-after": str(RETRY_AFTER_S)})}
+    return Refused(503, "The server ended before the run was done.", code="draining", kind=SERVER, headers=headers)
+
+
 def busy(message: str, *, draining: bool = False) -> Refused:
     """No run begins now: too many go on, or the server is about to end."""
     headers = {"retry-after": str(RETRY_AFTER_S), "x-should-retry": "true"}

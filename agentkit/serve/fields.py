@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 STATE: Final = "agentkit_state"
 """The field of an answer's message that carries the agent's own steps, to be sent back as it came."""
 
+STEPS: Final = "agentkit_steps"
+"""The field of a request that asks for the agent's own steps, and of a delta or a message that has them."""
+
 Schema: TypeAlias = dict[str, Any]
 Becomes: TypeAlias = Literal["server", "model", "capped", "tools", "refused"]
 
@@ -197,6 +200,7 @@ def request_fields(limits: ServeLimits) -> tuple[Field, ...]:
         Field("verbosity", _WORD, "model", "as it is"),
         Field("prompt_cache_key", _WORD, "model", "as it is"),
         Field("safety_identifier", _WORD, "model", "as it is"),
+        Field(STEPS, _FLAG, "server", "the agent's own calls are told, where `show_steps=` lets it"),
         Field("logprobs", _one(False), "refused", "an agent's answer has none"),  # noqa: FBT003  # a value of the wire
         Field("top_logprobs", _NOTHING, "refused", "an agent's answer has none"),
         Field("store", _one(False), "refused", "the server keeps nothing"),  # noqa: FBT003

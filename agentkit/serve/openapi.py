@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
-from agentkit.serve.fields import STATE, request_fields
+from agentkit.serve.fields import STATE, STEPS, request_fields
 from agentkit.serve.replies import FINISH_REASONS
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NULL: Final = {"type": "null"}
 _TEXT: Final = {"type": "string"}
+_SECONDS: Final = {"type": "number", "minimum": 0}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 
 
@@ -132,10 +133,11 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
         "tool_calls": {"type": "array", "items": call, "minItems": 1},
         "audio": {"type": "object"},
         STATE: _TEXT,
+        STEPS: {"type": "array", "items": _step(), "minItems": 1},
     }
     choice = {
         "index": _COUNT,
-        "message": _object(message, "reasoning_content", "tool_calls", "audio", STATE),
+        "message": _object(message, "reasoning_content", "tool_calls", "audio", STATE, STEPS),
         "logprobs": _NULL,
         "finish_reason": {"enum": list(FINISH_REASONS)},
     }
@@ -167,6 +169,19 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
         "Status": _object({"status": {"enum": ["ok", "draining"]}}),
         "Error": _object({"error": _object({"message": _TEXT, "type": _TEXT, "param": texts, "code": texts})}),
     }
+
+
+def _step() -> dict[str, Any]:
+    """What the agent did, as one of `agentkit_steps`."""
+    kinds = {
+        "call": {"id": _TEXT, "name": _TEXT, "arguments": _TEXT},
+        "progress": {"id": _TEXT, "content": _TEXT},
+        "result": {"id": _TEXT, "status": _TEXT, "content": _TEXT, "seconds": _SECONDS},
+        "dropped": {"id": _TEXT},
+        "agent": {"name": _TEXT},
+        "retry": {"seconds": _SECONDS},
+    }
+    return {"anyOf": [_object({"type": {"const": kind}, **fields}) for kind, fields in kinds.items()]}
 
 
 def _usage() -> dict[str, Any]:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from agentkit.agent import Agent
     from agentkit.args import RunArgs
+    from agentkit.plan import Persona
     from agentkit.serve.access import Caller
     from agentkit.serve.conversation import Conversation
     from agentkit.serve.request import ChatRequest
     from agentkit.serve.service import Served, Service
+    from agentkit.serve.showing import ShowSteps
 
 PREFIX: Final = "client_"
 """What stands before the name of a client's tool that is taken by one of the agent's."""
@@ -33,8 +35,10 @@ class Names:
 
     def __init__(self, agent: Agent[Any, Any], listed: list[str]) -> None:
         outputs = () if agent.output is None else [spec.name for spec in agent.output.specs]
-        self._taken = {name.lower() for name in (*agent.tools, *outputs)}
-        self._is_open = bool(agent.persona.groups)  # which names those have is known in a run alone
+        personas = family_of(agent)
+        own = [name for persona in personas for name in persona.tools]
+        self._taken = {name.lower() for name in (*own, *outputs)}
+        self._is_open = any(persona.groups for persona in personas)  # which names those have is known in a run alone
         self.by_inner: dict[str, str] = {}
         self._inner: dict[str, str] = {}
         for name in sorted(listed, key=self._is_taken):
@@ -59,6 +63,11 @@ class Names:
         raise AssertionError  # numbers do not end
 
 
+def family_of(agent: Agent[Any, Any]) -> list[Persona]:
+    """What the agent and all that it may hand over to are to a run: the client's tools are there for each of them."""
+    return list(agent._family().values())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it has no other door
+
+
 def job_of(service: Service, served: Served, request: ChatRequest, caller: Caller, digest: str) -> Job:
     """The job that a request is. Raises Refused."""
     agent = served.agent
@@ -74,23 +83,30 @@ def job_of(service: Service, served: Served, request: ChatRequest, caller: Calle
         settings["tool_choice"] = choice
     limits = agent.limits
     run_s = service.limits.run_s
+    told = _told(service, conversation)
     args: RunArgs = {
         "tools": tools,
+        "instructions": told if service.system == "add" else (),
         "settings": Settings(**settings),
         "limits": replace(limits, seconds=run_s if limits.seconds is None else min(limits.seconds, run_s)),
         "deps": None if service.deps is None else service.deps(replace(caller, user=request.user)),
     }
     return Job(
-        _told(agent, conversation.system, service),
+        agent.with_(instructions=told) if told and service.system == "replace" else agent,
         args,
         conversation,
         binding,
         names.by_inner,
         decides=len(specs) < len(request.tools),
         whole=_is_whole(agent, request),
-        show_steps=service.show_steps,
+        show_steps=_shown(service, request),
+        cuts=service.cuts,
         state_bytes=service.limits.state_bytes,
     )
+
+
+def _shown(service: Service, request: ChatRequest) -> ShowSteps:
+    return None if service.show_steps == "asked" and not request.wants_steps else service.show_steps
 
 
 def _check_conversation(conversation: Conversation) -> None:
@@ -133,16 +149,11 @@ def _choice(choice: str | dict[str, Any] | None, inner: Mapping[str, str]) -> st
     return choice if choice == "required" else None
 
 
-def _told(agent: Agent[Any, Any], system: list[str], service: Service) -> Agent[Any, Any]:
-    """The agent with what the client's system messages say."""
-    if not system:
-        return agent
-    if service.system == "refuse":
+def _told(service: Service, conversation: Conversation) -> list[str]:
+    if conversation.system and service.system == "refuse":
         message = "System and developer messages are not taken here: this agent has its own instructions."
         raise Refused(400, message, param="messages", code="unsupported_value")
-    if service.system == "replace":
-        return agent.with_(instructions=system)
-    return agent.with_(instructions=(agent.instructions, *agent.persona.asked, *system))
+    return conversation.system
 
 
 def _is_whole(agent: Agent[Any, Any], request: ChatRequest) -> bool:
@@ -150,4 +161,4 @@ def _is_whole(agent: Agent[Any, Any], request: ChatRequest) -> bool:
     plan = agent.plan
     if agent.output is not None or plan.validators or plan.output_guards:
         return True
-    return request.wants_json and bool(agent.tools or agent.persona.groups)
+    return request.wants_json and any(persona.tools or persona.groups for persona in family_of(agent))

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentkit._json import dumps
 from agentkit.messages import Usage, is_cut
-from agentkit.serve.fields import STATE
+from agentkit.serve.fields import STATE, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from agentkit.serve.faults import Refused
 
 PING: Final = b": ping\n\n"
 DONE: Final = b"data: [DONE]\n\n"
@@ -19,15 +21,20 @@ FINISH_REASONS: Final = ("stop", "length", "tool_calls", "content_filter")
 
 @dataclass(slots=True)
 class Piece:
-    """A piece of an answer's text or of its reasoning."""
+    """A piece of an answer's text, of its reasoning, or of what the agent did meanwhile."""
 
     content: str = ""
     reasoning: str = ""
+    noted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one run. `calls` are the client's, as they stand in a message; `state` is what it sends back."""
+    """What came of one run. `calls` are the client's, as they stand in a message; `state` is what it sends back.
+
+    `noted` is what the agent did, for a client that asked for it. `cut` is the answer of a run that was ended before
+    it was done.
+    """
 
     content: str = ""
     reasoning: str = ""
@@ -38,6 +45,8 @@ class Outcome:
     finish_reason: str = "stop"
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
+    noted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    cut: Refused | None = None
 
 
 def reason_of(finish_reason: str | None) -> str:
@@ -131,6 +140,8 @@ class Chunks:
             delta["reasoning_content"] = piece.reasoning
         if piece.content:
             delta["content"] = piece.content
+        if piece.noted:
+            delta[STEPS] = piece.noted
         return self._delta(index, delta)
 
     def end(self, index: int, outcome: Outcome) -> Iterator[bytes]:
@@ -147,7 +158,8 @@ class Chunks:
             yield self._delta(index, {"audio": outcome.audio})
         if outcome.state is not None:
             yield self._delta(index, {STATE: outcome.state})
-        yield self._delta(index, {}, outcome.finish_reason)
+        if outcome.cut is None:
+            yield self._delta(index, {}, outcome.finish_reason)
 
     def usage(self, usage: Usage) -> bytes:
         """The last chunk, where it is asked for."""
@@ -172,6 +184,8 @@ def _message(outcome: Outcome) -> dict[str, Any]:
         message["tool_calls"] = outcome.calls
     if outcome.audio is not None:
         message["audio"] = outcome.audio
+    if outcome.noted:
+        message[STEPS] = outcome.noted
     if outcome.state is not None:
         message[STATE] = outcome.state
     return message

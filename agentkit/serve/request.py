@@ -12,7 +12,7 @@ from agentkit.chat.settings import Settings
 from agentkit.errors import UsageError
 from agentkit.serve.check import check
 from agentkit.serve.faults import Refused
-from agentkit.serve.fields import request_fields
+from agentkit.serve.fields import STEPS, request_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ class ChatRequest:
     n: int = 1
     stream: bool = False
     include_usage: bool = False
+    wants_steps: bool = False
     user: str | None = None
 
     @property
@@ -117,6 +118,7 @@ def read_request(body: Mapping[str, Any], limits: ServeLimits) -> ChatRequest:
         n=given.get("n", 1),
         stream=given.get("stream", False),
         include_usage=options.get("include_usage") is True,
+        wants_steps=given.get(STEPS, False),
         user=given.get("user"),
     )
 

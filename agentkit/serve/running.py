@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pydantic_core import to_jsonable_python
+import anyio
 
 from agentkit._json import dumps
 from agentkit.approval import Deny
-from agentkit.errors import AgentKitError, ContentFilterError, ModelError
-from agentkit.events import ReasoningDelta, StepFinished, TextDelta, ToolFinished, ToolStarted
+from agentkit.errors import AgentKitError, Cancelled, ContentFilterError, ModelError
 from agentkit.messages import Usage
 from agentkit.serve.conversation import Held, Steps, linked
 from agentkit.serve.decisions import DECIDE, NOBODY
-from agentkit.serve.faults import refused
+from agentkit.serve.faults import cut_off, refused
 from agentkit.serve.replies import Outcome, Piece, reason_of, visible
+from agentkit.serve.showing import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 
     from agentkit.agent import Agent
     from agentkit.approval import Decision
     from agentkit.args import RunArgs
-    from agentkit.events import Event
     from agentkit.pending import PendingCall
     from agentkit.result import Result
     from agentkit.serve.conversation import Binding, Conversation
+    from agentkit.serve.showing import ShowSteps
+    from agentkit.streams import RunStream
     from agentkit.transcript import Entry, Transcript
 
-ShowSteps: TypeAlias = Literal["text", "reasoning"] | None
 Tell: TypeAlias = "Callable[[Piece], Awaitable[None]]"
-_SHOWN_CHARS: Final = 200
 # What a message says besides fields that its own endpoint wants to see again.
 _SPOKEN: Final = frozenset(
     {"role", "content", "refusal", "name", "annotations", "audio", "tool_calls", "function_call"}
 )
+
+
+class Cuts:
+    """The runs that go on, which may have to end before they are done."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._ends: list[Callable[[], None]] = []
+
+    @contextmanager
+    def watching(self, end: Callable[[], None]) -> Generator[None]:
+        """`end` is called if what goes on within the block has to end."""
+        self._ends.append(end)
+        try:
+            if self.is_over:
+                end()
+            yield
+        finally:
+            self._ends.remove(end)
+
+    def cut(self) -> None:
+        """End all of them, and those that would still begin."""
+        self.is_over = True
+        for end in tuple(self._ends):
+            end()
 
 
 @dataclass(slots=True)
@@ -55,6 +80,7 @@ class Job:
     whole: bool = False
     show_steps: ShowSteps = None
     state_bytes: int = 1024 * 1024
+    cuts: Cuts = field(default_factory=Cuts)
 
     def is_clients(self, pending: PendingCall) -> bool:
         """Whether the client answers a call."""
@@ -63,7 +89,7 @@ class Job:
 
 async def perform(job: Job, tell: Tell | None = None) -> Outcome:
     """Run the agent; the answer's pieces are told as they come, if anyone wants them. Raises Refused."""
-    shown = _Shown(job)
+    shown = Shown(job.show_steps, whole=job.whole, hidden=job.names)
     transcript, decisions = job.conversation.transcript, dict(job.conversation.decisions)
     if job.conversation.last_role == "user":
         decisions |= dict.fromkeys(job.conversation.undecided, Deny("the conversation went on without a decision"))
@@ -78,13 +104,15 @@ async def perform(job: Job, tell: Tell | None = None) -> Outcome:
             await tell(Piece(rest))
         return _outcome(job, result, shown)
     except AgentKitError as error:
+        if job.cuts.is_over and isinstance(error, Cancelled):
+            return _cut(job, error, shown)
         if ended := _ended(job, error, shown):
             return ended
         raise refused(error, acted=_acted(job, error.transcript)) from error
 
 
 async def _ran(
-    job: Job, transcript: Transcript, decisions: Mapping[str, Decision], shown: _Shown, tell: Tell | None
+    job: Job, transcript: Transcript, decisions: Mapping[str, Decision], shown: Shown, tell: Tell | None
 ) -> Result[Any]:
     args = job.args.copy()
     args["transcript"] = transcript
@@ -92,85 +120,23 @@ async def _ran(
         args["decisions"] = decisions
     if tell is None:
         args["on_event"] = shown.note
-        return await job.agent.run(**args)
+        with anyio.CancelScope() as scope, job.cuts.watching(scope.cancel):
+            return await job.agent.run(**args)
+        raise Cancelled("the server ended before the run did")
     async with job.agent.stream(**args) as run:
-        async for event in run:
-            piece = shown.see(event)
-            if piece is not None:
-                await tell(piece)
+        with job.cuts.watching(run.cancel):
+            await _watched(run, shown, tell)
     return run.result
 
 
-class _Shown:
-    """What the client is shown of a run while it goes on: text, reasoning, and the agent's steps if that is wanted."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.content: list[str] = []
-        self.reasoning: list[str] = []
-        self._parted = False
-
-    def see(self, event: Event) -> Piece | None:
-        """The piece of the answer that an event is, if it is one."""
-        match event:
-            case TextDelta(text) if not self.job.whole:
-                return self._say(text)
-            case ReasoningDelta(text):
-                return self._think(text)
-            case ToolStarted(call):
-                return self._step(f"→ {call.name} {_short(call.arguments)}")
-            case ToolFinished(call, result) if call.name not in self.job.names:
-                return self._step(f"← {call.name} {result.status}: {_short(result.content)}")
-            case StepFinished():
-                self._parted = True
-            case _:
-                pass
-        return None
-
-    def note(self, event: Event) -> None:
-        """Keep what an event shows."""
-        self.see(event)
-
-    def _say(self, text: str) -> Piece:
-        if self._parted and self.content and self.content[-1][-1:] != "\n":
-            text = f"\n\n{text}"
-        self._parted = False
-        self.content.append(text)
-        return Piece(text)
-
-    def _think(self, text: str) -> Piece:
-        self.reasoning.append(text)
-        return Piece(reasoning=text)
-
-    def _step(self, line: str) -> Piece | None:
-        if self.job.show_steps == "reasoning":
-            return self._think(f"\n{line}\n" if self.reasoning and self.reasoning[-1][-1:] != "\n" else f"{line}\n")
-        if self.job.show_steps == "text" and not self.job.whole:
-            self._parted = False
-            self.content.append(f"\n{line}\n" if self.content and self.content[-1][-1:] != "\n" else f"{line}\n")
-            return Piece(self.content[-1])
-        return None
-
-    def rest(self, result: Result[Any]) -> str:
-        """The text that could not be shown before the end."""
-        if not self.job.whole:
-            return ""
-        text = "" if result.status == "paused" else _written(result.output)
-        if text:
-            self.content.append(text)
-        return text
+async def _watched(run: RunStream[Any], shown: Shown, tell: Tell) -> None:
+    async for event in run:
+        piece = shown.see(event)
+        if piece is not None:
+            await tell(piece)
 
 
-def _written(output: Any) -> str:
-    return output if isinstance(output, str) else dumps(to_jsonable_python(output)).decode()
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
-
-
-def _outcome(job: Job, result: Result[Any], shown: _Shown) -> Outcome:
+def _outcome(job: Job, result: Result[Any], shown: Shown) -> Outcome:
     if job.whole and not shown.content:
         shown.rest(result)
     last = result.transcript.last
@@ -181,6 +147,7 @@ def _outcome(job: Job, result: Result[Any], shown: _Shown) -> Outcome:
         finish_reason=reason_of(result.finish_reason),
         usage=sum(_spent(job.conversation.transcript, result.transcript), Usage()),
         steps=_steps(job, result.transcript),
+        noted=shown.noted,
     )
     steps = _hidden(job, result.transcript)
     for pending in result.pending:
@@ -197,10 +164,24 @@ def _outcome(job: Job, result: Result[Any], shown: _Shown) -> Outcome:
         outcome.calls.append({"id": call_id, "type": "function", "function": function})
     if outcome.calls:
         outcome.finish_reason = "tool_calls"
+    _seal(job, steps, outcome)
+    return outcome
+
+
+def _seal(job: Job, steps: Steps, outcome: Outcome) -> None:
     if _is_worth_it(steps):
         state = job.binding.seal(steps, linked(job.conversation.link, visible(outcome)))
         if len(state) <= job.state_bytes or steps.decide:
             outcome.state = state
+
+
+def _cut(job: Job, error: Cancelled, shown: Shown) -> Outcome:
+    """What is left of a run that the server ended: what was shown, and what was done."""
+    transcript = error.transcript
+    acted = shown.has_acted or (transcript is not None and _acted(job, transcript))
+    outcome = Outcome("".join(shown.content), "".join(shown.reasoning), cut=cut_off(acted=acted))
+    if transcript is not None:
+        _seal(job, _hidden(job, transcript), outcome)
     return outcome
 
 
@@ -243,7 +224,7 @@ def _is_worth_it(steps: Steps) -> bool:
     return any(value is not None and name not in _SPOKEN for name, value in data.items())
 
 
-def _ended(job: Job, error: AgentKitError, shown: _Shown) -> Outcome | None:
+def _ended(job: Job, error: AgentKitError, shown: Shown) -> Outcome | None:
     """The answer that an error is, if it is one: the model refuses, or a filter stopped it."""
     last = None if error.transcript is None else error.transcript.last
     if error.transcript is None or last is None or len(error.transcript) <= len(job.conversation.transcript):

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 DRAIN_S: Final = 30.0
+CUT_S: Final = 3.0
+"""How long runs that are ended have to tell their clients."""
 
 
 def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, drain_s: float = DRAIN_S) -> None:
     """Serve an application of create_app until SIGTERM or SIGINT.
 
     Then no run begins any more: new requests are answered with 503 and Retry-After, and `/ready` says so, while those
-    that go on end, for at most `drain_s` seconds. A second signal ends at once.
+    that go on end, for at most `drain_s` seconds. What goes on then is ended where it stands: its client is told so
+    and gets what was done. A second signal ends at once.
 
     Raises:
         UsageError: the host is not this machine's own, and there are no API keys.
@@ -43,7 +46,10 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, drain_s:
             return None
 
         async def on_tick(self, counter: int) -> bool:
-            is_over = self.until is not None and (not service.runs or time.monotonic() > self.until)
+            left = 0.0 if self.until is None else self.until - time.monotonic()
+            if left < 0 and not service.cuts.is_over:
+                service.cuts.cut()
+            is_over = self.until is not None and (not service.runs or left < -CUT_S)
             return await super().on_tick(counter) or is_over
 
     options: dict[str, Any] = {"access_log": False, "server_header": False, "timeout_graceful_shutdown": 1}

@@ -16,13 +16,14 @@ from agentkit.logs import redacted
 from agentkit.serve.access import Caller, Keys, check_local, headers_of
 from agentkit.serve.faults import Refused, busy
 from agentkit.serve.limits import ServeLimits
+from agentkit.serve.running import Cuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, MutableMapping
 
     from agentkit.agent import Agent
-    from agentkit.serve.running import ShowSteps
     from agentkit.serve.seal import Sealer
+    from agentkit.serve.showing import ShowSteps
 
 log: Final = logging.getLogger("agentkit.serve")
 SystemMode: TypeAlias = Literal["add", "replace", "refuse"]
@@ -64,6 +65,7 @@ class Service:
     deps: Callable[[Caller], Any] | None = None
     runs: int = 0
     is_draining: bool = False
+    cuts: Cuts = field(default_factory=Cuts)
 
     def drain(self) -> None:
         """Begin no more runs; those that go on end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentkit._json import is_object
@@ -72,7 +73,7 @@ def assert_order(result: Ran, /, *tools: Called) -> None:
         if first is None:
             raise AssertionError(_not_found(name, [each for each in made if each.name == name], made, None, {}))
         firsts.append(first)
-    for before, after in zip(firsts, firsts[1:], strict=False):
+    for before, after in pairwise(firsts):
         if before.turn < after.turn:
             continue
         if before.turn == after.turn:

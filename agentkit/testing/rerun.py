@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
 from agentkit.approval import Answer, Decision
+from agentkit.args import Overrides, overrides
 from agentkit.errors import AgentKitError, UsageError
 from agentkit.messages import Choice, Reply, calls_of
 from agentkit.model import Model
 from agentkit.result import Result
 from agentkit.testing.differing import text_diff
 from agentkit.testing.world import override
-from agentkit.tools import find_tool
+from agentkit.tools import find_tool, tools_by_name
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agentkit.agent import Agent
     from agentkit.args import RunArgs
@@ -62,7 +63,7 @@ class Differences(tuple[Difference, ...]):
         return "\n".join(map(str, self)) or "no differences"
 
 
-def replay_run(transcript: Transcript | Result[Any], agent: Agent[Any, Any], **args: Unpack[RunArgs]) -> Differences:
+def replay_run(transcript: Transcript | Result[Any], agent: Agent[Any, Any], /, **args: Unpack[RunArgs]) -> Differences:
     """Run a recorded conversation again with an agent as it is now, and tell what differs.
 
     The model's replies are those of the transcript, whatever it is asked; no model is needed. The tools are run, those
@@ -86,32 +87,23 @@ class _Recorded(Model):
     name = "recorded"
 
     def __init__(self, transcript: Transcript) -> None:
-        self._replies: dict[Any, deque[Reply]] = {}
-        self._add(transcript)
+        self._opening = _opening(transcript)
+        self._beside: dict[bytes, deque[Reply]] = {}
+        self.turn: deque[Reply] = deque()
+        self._add_parts(transcript)
 
-    def _add(self, transcript: Transcript) -> None:
-        replies = self._replies.setdefault(_opening(transcript), deque())
-        for entry in transcript:
-            if entry.message.role == "assistant":
-                replies.append(_reply_of(entry))
-            for record in entry.calls:
-                if record.transcript is not None:
-                    self._add(record.transcript)
-
-    def drop(self, transcript: Transcript, count: int) -> int:
-        """Let the conversation go on after so many of its replies are left; how many were passed over."""
-        replies = self._replies[_opening(transcript)]
-        passed = max(0, len(replies) - count)
-        for _ in range(passed):
-            replies.popleft()
-        return passed
+    def _add_parts(self, transcript: Transcript) -> None:
+        for part in _parts(transcript):
+            self._beside.setdefault(_opening(part), deque()).extend(_replies(part))
+            self._add_parts(part)
 
     def flow(self, request: Request) -> Steps[Reply]:
-        """The next reply of this conversation."""
+        """The next reply of this conversation, of the main one in this turn."""
         yield from ()
-        replies = self._replies.get(_opening(request.transcript))
+        opening = _opening(request.transcript)
+        replies = self.turn if opening == self._opening else self._beside.get(opening)
         if not replies:
-            raise _Over("the model is asked once more than it was when this was recorded")
+            raise _Over("the model is asked once more than it was")
         return replies.popleft()
 
 
@@ -122,6 +114,14 @@ class _Over(AgentKitError):
 def _opening(transcript: Transcript) -> bytes:
     """What tells a conversation from those of the agents that are asked in it."""
     return next((entry.message.json for entry in transcript if entry.message.role == "user"), b"")
+
+
+def _parts(transcript: Transcript) -> list[Transcript]:
+    return [record.transcript for entry in transcript for record in entry.calls if record.transcript is not None]
+
+
+def _replies(entries: Iterable[Entry]) -> Iterator[Reply]:
+    return (_reply_of(entry) for entry in entries if entry.message.role == "assistant")
 
 
 def _reply_of(entry: Entry) -> Reply:
@@ -140,44 +140,50 @@ class _Again:
     def __init__(self, past: Transcript, agent: Agent[Any, Any], args: RunArgs) -> None:
         self.past = past
         self.agent = agent
-        self.args: Any = {name: value for name, value in args.items() if name not in ("transcript", "decisions")}
+        self.args = {name: value for name, value in args.items() if name not in ("transcript", "decisions", "model")}
+        # within the user's own block, its tools stay in
+        self.replaced = list((overrides.get() or Overrides()).tools.values())
+        more: Any = args.get("tools", ())
+        self.tools = {**agent.tools, **tools_by_name([*more, *self.replaced])}
         self.model = _Recorded(past)
         self.decided = {record.call.id: record for record in _records(past)}
-        self.waited: list[ToolCall] = []
+        self.waited: set[str] = set()
 
     def differences(self) -> Iterator[Difference]:
         turns = _turns(self.past)
         now = Transcript(turns[0])
-        left = [sum(entry.message.role == "assistant" for entry in turn) for turn in turns[1:]]
         for number, turn in enumerate(turns[1:], 1):
             self.waited.clear()
-            prompt, before = turn[0], len(now)
-            if passed := self.model.drop(self.past, sum(left[number - 1 :])):
-                yield Difference("unasked", number - 1, "the model", f"asked {passed} times more", "the run was over")
-            error: AgentKitError | None = None
+            self.model.turn = deque(_replies(turn))
+            before, error = len(now), None
             try:
-                with override(model=self.model):
-                    result = self.agent.run_sync(
-                        prompt.message.data["content"], transcript=now, **{**self.args, "approve": self._decide}
-                    )
-                now = result.transcript
+                now = self._run(turn[0].message.data["content"], now)
             except AgentKitError as raised:
-                error = raised
-                now = raised.transcript or now
-            yield from self._compared(number, turn, list(now)[before:])
-            if error is not None:
-                kind: Kind = "asked" if isinstance(error, _Over) else "end"
-                yield Difference(kind, number, "the run", "it went on", f"{type(error).__name__}: {error}")
+                error, now = raised, raised.transcript or now
+            new = list(now)[before:]
+            yield from self._compared(number, turn, new)
+            if isinstance(error, _Over):
+                why = new[-1].message.text if new and new[-1].author == "loop" else ""
+                yield Difference("asked", number, "the model", "the run was over", f"{error}: {why}".rstrip(": "))
                 return
-        if passed := self.model.drop(self.past, 0):
-            yield Difference("unasked", len(left), "the model", f"asked {passed} times more", "the run was over")
+            if error is not None:
+                yield Difference("end", number, "the run", "it went on", f"{type(error).__name__}: {error}")
+                return
+            if left := len(self.model.turn):
+                was = f"asked {left} time{'s' if left > 1 else ''} more"
+                yield Difference("unasked", number, "the model", was, "the run is over")
+
+    def _run(self, prompt: Any, past: Transcript) -> Transcript:
+        args: Any = {**self.args, "transcript": past, "approve": self._decide}
+        with override(model=self.model, tools=self.replaced):
+            return self.agent.run_sync(prompt, **args).transcript
 
     def _decide(self, call: ToolCall) -> Decision:
         record = self.decided.get(call.id)
         if record is not None and record.decision is not None and not isinstance(record.decision, Answer):
             return record.decision
         if record is None or record.decision is None:
-            self.waited.append(call)
+            self.waited.add(call.id)
         return Answer("" if record is None or record.result is None else record.result.content)
 
     def _compared(self, turn: int, before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Difference]:
@@ -195,21 +201,18 @@ class _Again:
         where = f"{old.call.name}({old.call.arguments})"
         if old.transcript is not None and new.transcript is not None:
             yield from self._compared(turn, list(old.transcript), list(new.transcript))
-        if any(call.id == old.call.id for call in self.waited):
+        if old.call.id in self.waited:
             yield Difference("approval", turn, where, "it ran", "it waits for a decision")
             return
         if old.result is None or new.result is None:
             return
         was, now = old.result, new.result
         if now.status != was.status:
-            gone = now.status == "not_run" and find_tool(self._tools(), old.call.name) is None
+            gone = now.status == "not_run" and find_tool(self.tools, old.call.name) is None
             kind: Kind = "missing tool" if gone else "arguments" if now.status == "not_run" else "status"
             yield Difference(kind, turn, where, f"{was.status}: {was.content}", f"{now.status}: {now.content}")
         elif now.content != was.content:
             yield Difference("result", turn, where, was.content, now.content)
-
-    def _tools(self) -> dict[str, Any]:
-        return dict(self.agent.tools)
 
 
 def _turns(transcript: Transcript) -> list[list[Entry]]:

@@ -46,7 +46,7 @@ class Adapter(Base):
 
 class Fast(Adapter):
     name = "agentkit_fast"
-    dists = (*Adapter.dists, "httpx-aiohttp", "aiohttp")
+    dists = (*Adapter.dists, "aiohttp")
     http = "aiohttp"
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from inline_snapshot import snapshot
 
-from agentkit import Settings, ToolSpec
+from agentkit import Agent, ChatModel, Settings, ToolSpec, Transcript
 from agentkit.chat.dialects import DIALECTS
 from agentkit.messages import developer, user
+from agentkit.testing import FakeEndpoint
 from agentkit.testing.strict import refusals
 from tests.bodies import ADD, EMPTY, model_said, one_call, sent
 
@@ -238,3 +239,28 @@ def test_keywords_that_an_endpoint_refuses_are_left_out_of_every_schema() -> Non
     assert body["tools"][0]["function"]["parameters"] == kept
     assert body["response_format"] == {"type": "json_schema", "json_schema": {"name": "n", "schema": kept}}
     assert sent(user("x"), **made)["response_format"] == form
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_steers_a_prompt_cache_reaches_the_endpoint_as_it_is(*, stream: bool) -> None:
+    def cached(text: str) -> dict[str, Any]:
+        return {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+    rules = {"role": "system", "content": [cached("Be exact.")]}
+    asked = {"role": "user", "content": [cached("a long text"), {"type": "text", "text": "What is it?"}]}
+    settings = Settings(prompt_cache_key="k-1")
+    with FakeEndpoint(["a text"] * 2) as fake:
+        agent: Agent = Agent(ChatModel("m", base_url=fake.base_url, api_key=fake.api_key), settings=settings)
+        transcript = Transcript.load([rules], allow_system=True)
+        for content in (asked["content"], "sure?"):
+            if stream:
+                with agent.stream_sync(content, transcript=transcript) as run:
+                    transcript = run.finish().transcript
+            else:
+                transcript = agent.run_sync(content, transcript=transcript).transcript
+    answer = {"role": "assistant", "content": "a text"}
+    assert [request.json["messages"] for request in fake.requests] == [
+        [rules, asked],
+        [rules, asked, answer, {"role": "user", "content": "sure?"}],
+    ]
+    assert [request.json["prompt_cache_key"] for request in fake.requests] == ["k-1"] * 2

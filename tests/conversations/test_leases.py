@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import sys
 import threading
 import time
 
@@ -15,9 +14,7 @@ from anyio import create_task_group, fail_after, move_on_after, sleep
 from agentkit.conversations import ConversationBusy, Conversations, LeaseLost, StoreError, database
 from agentkit.errors import UsageError
 from tests.conversations.entries import fill, run_sql, said
-from tests.conversations.processes import line, say, worker
-
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP and no fork")
+from tests.conversations.processes import needs_fork, worker
 
 
 def texts(store, name="a"):
@@ -66,18 +63,20 @@ def test_it_is_given_back_after_an_error(store):
         pass
 
 
+@needs_fork
 @pytest.mark.slow
 def test_processes_take_turns(url):
     with Conversations(url) as store, worker(url, "a", "take_turns") as one, worker(url, "a", "take_turns") as two:
-        assert line(one) == line(two) == "done"
+        assert one.line() == two.line() == "done"
         assert texts(store) == [str(number // 2 * 2) for number in range(40)]
 
 
+@needs_fork
 @pytest.mark.slow
 def test_a_dead_holder_keeps_it_no_longer_than_its_lease(url):
     with Conversations(url) as store, worker(url, "a", "hold", lease_s=1) as other:
-        assert line(other) == "open"
-        assert say(other, "from there") == "recorded"
+        assert other.line() == "open"
+        assert other.say("from there") == "recorded"
         with pytest.raises(ConversationBusy, match=f"process {other.pid} "), store.open("a", busy="refuse"):
             pass
         other.kill()
@@ -87,19 +86,19 @@ def test_a_dead_holder_keeps_it_no_longer_than_its_lease(url):
         assert texts(store) == ["from there", "from here"]
 
 
-@needs_signals
+@needs_fork
 @pytest.mark.slow
 @pytest.mark.parametrize("meanwhile", ["taken over", "taken and given back", "deleted", "renamed", "left alone"])
 def test_whoever_stood_still_writes_nothing(url, meanwhile):
     with Conversations(url) as store, worker(url, "a", "hold", lease_s=0.6) as other:
-        assert line(other) == "open"
-        assert say(other, "one") == "recorded"
+        assert other.line() == "open"
+        assert other.say("one") == "recorded"
         other.send_signal(signal.SIGSTOP)
         if meanwhile == "taken over":
             with store.open("a") as kept:
                 kept.record(1, said("two"))
                 other.send_signal(signal.SIGCONT)
-                assert say(other, "late") == "LeaseLost"
+                assert other.say("late") == "LeaseLost"
                 kept.record(2, said("three"))
             assert texts(store) == ["one", "two", "three"]
             return
@@ -117,8 +116,8 @@ def test_whoever_stood_still_writes_nothing(url, meanwhile):
             "renamed": ("LeaseLost", ["one"]),
             "left alone": ("recorded", ["one", "late"]),
         }[meanwhile]
-        assert say(other, "late") == expected
-        assert say(other, "later") == expected
+        assert other.say("late") == expected
+        assert other.say("later") == expected
         if late is None:
             assert store.list_sync() == []
         else:
@@ -213,16 +212,17 @@ def test_postgres_may_drop_its_connections(postgres_url):
         assert texts(store) == ["one", "two"]
 
 
-@needs_signals
+@needs_fork
 @pytest.mark.slow
 def test_after_a_fork(url):
     with worker(url, "a", "fork") as process:
-        assert [line(process) for _ in range(3)] == ["UsageError", "1", "2"]
+        assert [process.line() for _ in range(3)] == ["UsageError", "1", "2"]
     with Conversations(url) as store:
         assert texts(store) == ["parent", "parent"]
         assert texts(store, "of the child") == ["child"]
 
 
+@needs_fork
 @pytest.mark.slow
 def test_processes_may_make_the_database_together(url):
     with (
@@ -231,11 +231,11 @@ def test_processes_may_make_the_database_together(url):
         worker(url, "a", "make") as three,
     ):
         everyone = (one, two, three)
-        assert [line(process) for process in everyone] == ["ready"] * 3
+        assert [process.line() for process in everyone] == ["ready"] * 3
         for process in everyone:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        assert [line(process) for process in everyone] == ["made"] * 3
+        assert [process.line() for process in everyone] == ["made"] * 3
     with Conversations(url) as store:
         assert len(store.list_sync()) == 3

@@ -1,4 +1,4 @@
-"""A process of its own that uses a store, and tells what it does line by line: `worker.py URL NAME LEASE_S WHAT`."""
+"""What a process of its own does with a store; it tells of it line by line."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def fork(store: Conversations, name: str) -> None:
     tell(len(store.load_sync(name)))
 
 
-if __name__ == "__main__":
-    url, name, lease_s, what = sys.argv[1:]
-    globals()[what](Conversations(url, lease_s=float(lease_s)), name)
+def work(what: str, url: str, name: str, lease_s: float) -> None:
+    """Do one of the above."""
+    globals()[what](Conversations(url, lease_s=lease_s), name)

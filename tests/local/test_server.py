@@ -253,6 +253,7 @@ SCRIPTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_process_ends_in_silence(model, script):
     command = [sys.executable, "-W", "error", "-c", PREPARE + script, str(model)]

@@ -1,0 +1,26 @@
+"""Evaluations: cases tried with agents and models, scored by functions or by a judge, compared with the last time."""
+
+from __future__ import annotations
+
+from agentkit.evals.cases import Case, Outcome, Score
+from agentkit.evals.command import main
+from agentkit.evals.evaluation import Evaluation
+from agentkit.evals.judge import Judge, Verdict
+from agentkit.evals.page import page
+from agentkit.evals.progress import progress
+from agentkit.evals.report import Change, Report, Summary
+
+__all__ = [
+    "Case",
+    "Change",
+    "Evaluation",
+    "Judge",
+    "Outcome",
+    "Report",
+    "Score",
+    "Summary",
+    "Verdict",
+    "main",
+    "page",
+    "progress",
+]
