@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from agentkit.chat.settings import check_number
-from agentkit.errors import UsageError
+from agentkit.errors import LimitReached, UsageError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -68,6 +68,17 @@ class Limits:
             value = getattr(self, field.name)
             if value is not None or field.name == "corrections":
                 check_number(f"Limits.{field.name}", value, low=0, whole=field.name not in {"seconds", "cost_usd"})
+
+
+def check_limit(name: str, limit: float | None, used: float) -> None:
+    """Raise LimitReached if so much of a limit is used up."""
+    if limit is not None and used >= limit:
+        raise LimitReached(
+            f"the run has reached its limit {name}={limit:g}; raise it with Limits({name}=…) and go on from the "
+            "error's transcript",
+            limit=name,
+            value=limit,
+        )
 
 
 @dataclass(slots=True)

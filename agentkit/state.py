@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentkit.chat.request import Request
 from agentkit.entries import opens_turn
-from agentkit.errors import LimitReached, UsageError
+from agentkit.errors import UsageError
 from agentkit.history import View, summary_message
 from agentkit.instructions import joined
 from agentkit.landing import PASSED_BY, adopted_by, handed_to, look_after_unknown, records_of
 from agentkit.messages import Content, Message, Reply, ToolResult, Usage, user
 from agentkit.outputs import named
 from agentkit.pending import apply, is_waiting, pending_calls
+from agentkit.policy import check_limit
 from agentkit.tally import Spent, Tally, spent_in
 from agentkit.transcript import CallRecord, Entry, Pending, Transcript
 
@@ -326,13 +327,13 @@ class State:
     def check(self, now: float, *, calls: int = 0) -> None:
         """Raise LimitReached if a limit forbids the next request, or that many tool calls."""
         limits, spent = self.plan.limits, self.spent()
-        _check("seconds", limits.seconds, self.elapsed(now))
+        check_limit("seconds", limits.seconds, self.elapsed(now))
         if calls:
-            _check("tool_calls", limits.tool_calls, spent.tool_calls + calls - 1)
+            check_limit("tool_calls", limits.tool_calls, spent.tool_calls + calls - 1)
         else:
-            _check("steps", limits.steps, spent.steps)
+            check_limit("steps", limits.steps, spent.steps)
             usage = spent.usage
-            _check("tokens", limits.tokens, usage.total_tokens or usage.prompt_tokens + usage.completion_tokens)
+            check_limit("tokens", limits.tokens, usage.total_tokens or usage.prompt_tokens + usage.completion_tokens)
         if self.outer is not None:
             self.outer.check(now, calls=calls)
 
@@ -497,13 +498,3 @@ class State:
             self.verdict = None
         else:
             self._append(Entry(message, "loop", self.run, self.tally.steps, at, self.elapsed(now)))
-
-
-def _check(name: str, limit: float | None, used: float) -> None:
-    if limit is not None and used >= limit:
-        raise LimitReached(
-            f"the run has reached its limit {name}={limit:g}; raise it with Limits({name}=…) and go on from the "
-            "error's transcript",
-            limit=name,
-            value=limit,
-        )

@@ -281,7 +281,10 @@ def _has_fts5(connection: Connection) -> bool:
 
 
 def _is_there(connection: Connection, table: str) -> bool:
-    return connection.exec_driver_sql(f"SELECT to_regclass('{table}')").scalar() is not None  # our names
+    # not to_regclass: what it did not find before a lock was waited for, it does not find after that either
+    visible = "pg_catalog.pg_table_is_visible(oid)"
+    query = f"SELECT 1 FROM pg_catalog.pg_class WHERE relname = '{table}' AND {visible}"  # noqa: S608  # our names
+    return connection.exec_driver_sql(query).scalar() is not None
 
 
 def _checked(url: str) -> URL:

@@ -141,18 +141,19 @@ def test_a_cancelled_run(store: Conversations) -> None:
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
 def test_a_cancelled_task(store: Conversations, library: str) -> None:
-    scope = anyio.CancelScope()
+    scopes: list[anyio.CancelScope] = []
 
     async def work() -> str:
         """Work until it is cancelled."""
-        scope.cancel()
+        scopes[0].cancel()
         await anyio.sleep(20)
         return "late"
 
     agent = Agent(ScriptedModel([calls(call("look", n=1), call("work"))]), tools=[look, work], store=store)
 
     async def main() -> None:
-        with scope:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
             await agent.run("Work.", conversation="a")
         async with store.open("a", busy="refuse") as kept:
             assert not kept.transcript.pending
