@@ -240,7 +240,7 @@ class Agent(Generic[Deps, Out]):
         outbox: deque[Event] = deque()
         caller = Caller()
 
-        def begin(kept: Kept | None) -> tuple[Run, int]:
+        def begin(kept: Kept | None) -> tuple[Run, Transcript]:
             run, past = self._begin(prompt, args, kept, stream=True)
             run.emit = _both(outbox.append, run.emit)
             stream.begin(run)
@@ -262,7 +262,7 @@ class Agent(Generic[Deps, Out]):
     def stream(self, prompt: Content | None = None, /, **args: Unpack[RunArgs]) -> RunStream[Result[Out]]:
         """The same, async: `async with agent.stream(…) as run: async for event in run`, on asyncio or trio."""
 
-        def begin(stream: RunStream[Result[Out]], kept: Kept | None) -> tuple[Run, int]:
+        def begin(stream: RunStream[Result[Out]], kept: Kept | None) -> tuple[Run, Transcript]:
             run, past = self._begin(prompt, args, kept, stream=True)
             run.emit = _both(stream.tell, run.emit)
             stream.begin(run)
@@ -294,7 +294,7 @@ class Agent(Generic[Deps, Out]):
 
     def _begin(
         self, prompt: Content | None, args: RunArgs, kept: Kept | None, *, stream: bool = False
-    ) -> tuple[Run, int]:
+    ) -> tuple[Run, Transcript]:
         if unknown := args.keys() - RunArgs.__annotations__.keys():
             raise UsageError(
                 f"a run has no argument {', '.join(sorted(unknown))}; it has {', '.join(RunArgs.__annotations__)}"
@@ -333,7 +333,7 @@ class Agent(Generic[Deps, Out]):
             run.journal = kept.record
             state.transcript.offset = kept.offset
             state.transcript.keep(since=transcript)
-        return run, len(transcript)
+        return run, transcript
 
     def _budgets(self, state: State, shared: Iterable[Budget | None]) -> tuple[Budget, ...]:
         budgets = [budget for budget in shared if budget is not None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from agentkit.context import Hook
 from agentkit.errors import UsageError
@@ -29,8 +29,8 @@ Instructions: TypeAlias = Told | Sequence[Told]
 
 def split(instructions: Instructions) -> tuple[str, tuple[Instruction, ...]]:
     """The fixed text, and what has to be asked. Raises UsageError."""
-    given: Any = instructions
-    items: Iterable[Any] = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    is_one = isinstance(instructions, str | Instruction) or not hasattr(instructions, "__iter__")
+    items = cast("Sequence[Any]", [instructions] if is_one else instructions)
     texts: list[str] = []
     asked: list[Instruction] = []
     for item in items:

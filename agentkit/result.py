@@ -11,7 +11,7 @@ from agentkit.errors import UsageError
 from agentkit.events import RunFinished
 from agentkit.pending import PendingCall, pending_calls
 from agentkit.prices import cost_of_entries
-from agentkit.transcript import CallRecord, Transcript
+from agentkit.transcript import CallRecord, Transcript, entry_messages
 
 if TYPE_CHECKING:
     from agentkit.chat.exchange import Exchange
@@ -76,8 +76,8 @@ class Result(Generic[Out]):
         return self.text
 
 
-def result_of(run: Run, past: int) -> Result[Any]:
-    """The result of a run that is finished; it went on from a transcript of so many entries."""
+def result_of(run: Run, past: Transcript) -> Result[Any]:
+    """The result of a run that is finished; `past` is what it went on from."""
     state = run.state
     transcript = state.transcript
     last = transcript.last
@@ -87,7 +87,7 @@ def result_of(run: Run, past: int) -> Result[Any]:
         state.usage,
         None if last is None else last.finish_reason,
         tuple([record for entry in transcript if entry.run == state.run for record in entry.calls]),
-        Transcript(list(transcript)[past:]).messages,
+        _new_messages(past, transcript),
         tuple(run.exchanges or ()),
         "paused" if run.paused else "done",
         tuple(pending_calls(transcript)) if run.paused else (),
@@ -98,3 +98,13 @@ def result_of(run: Run, past: int) -> Result[Any]:
     if run.emit is not None:
         run.emit(RunFinished(result, state.tally.steps))
     return result
+
+
+def _new_messages(past: Transcript, transcript: Transcript) -> list[dict[str, Any]]:
+    """What a plain list of the past lacks: results of its last calls, then all messages since."""
+    new: list[dict[str, Any]] = []
+    for before, after in zip(past, transcript, strict=False):
+        if before is not after:
+            known = entry_messages(before)
+            new += [message for message in entry_messages(after)[1:] if message not in known]
+    return new + [message for entry in transcript.entries[len(past) :] for message in entry_messages(entry)]

@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -22,8 +22,10 @@ PACKAGE = ROOT / "agentkit"
 
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
-    "_json errors logs messages events approval entries transcript calling context guards instructions schema tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit prices bound flow "
-    "plan history tally landing state loop consult clock _http turns endpoint budget spending wire run caller drive drive_async streams model fallback handoffs result args checks agent printing "
+    "_json errors logs messages events approval entries transcript calling context guards instructions schema "
+    "tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit "
+    "prices bound flow plan history tally landing state loop consult clock _http turns endpoint budget spending "
+    "wire run caller drive drive_async streams model fallback handoffs result args checks agent printing "
     "conversations testing evals serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
@@ -46,7 +48,9 @@ WITHIN = {
 }
 
 # All up to the loop decide, and wait for nothing; these two alone run other people's functions.
-PURE = set(LAYERS[: LAYERS.index("consult") + 1]) - {"calling", "context", "tools", "toolcalls", "toolsources", "toolsets", "toolcheck"}
+PURE = set(LAYERS[: LAYERS.index("consult") + 1]) - set(
+    "calling context tools toolcalls toolsources toolsets toolcheck".split()
+)
 NOT_IN_PURE = (
     "asyncio anyio trio sniffio threading concurrent multiprocessing subprocess select selectors socket ssl "
     "time random secrets os httpx httpcore httpx2 httpcore2 aiohttp requests urllib3 urllib.request "
@@ -56,7 +60,17 @@ NOT_IN_PURE = (
 BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
-EXTRAS = {"_http": {"aiohttp", "aiohappyeyeballs"}, "calling": {"trio"}, "prices": {"genai_prices"}, "conversations": {"sqlalchemy"}, "local": {"xllamacpp"}, "testing": {"pytest"}, "evals": {"rich"}, "serve": {"starlette", "uvicorn", "cryptography"}, "cli": {"typer", "rich", "prompt_toolkit"}}
+EXTRAS = {
+    "_http": {"aiohttp", "aiohappyeyeballs"},
+    "calling": {"trio"},
+    "prices": {"genai_prices"},
+    "conversations": {"sqlalchemy"},
+    "local": {"xllamacpp"},
+    "testing": {"pytest"},
+    "evals": {"rich"},
+    "serve": {"starlette", "uvicorn", "cryptography"},
+    "cli": {"typer", "rich", "prompt_toolkit"},
+}
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
 # Each has one function that loads a module by name: a part of the package, or what the user names.
 DOORS = {"agentkit.model", "agentkit.cli.serving", "agentkit.cli.loading"}
@@ -65,7 +79,7 @@ FORBIDDEN_WORDS = re.compile(
     r"\bissues? (no\. ?|number )?#?\d|/wor[k]/|\bpypi[.]org|files[.]pythonhosted", re.IGNORECASE
 )
 # Folders that are made, not written.
-NOT_OURS = {".git", ".hypothesis", ".venv", "__pycache__", "build", "dist", "htmlcov"}
+NOT_OURS = {".git", ".hypothesis", ".venv", "__pycache__", "build", "dist", "htmlcov", "site"}
 
 
 class Module(NamedTuple):
@@ -95,7 +109,22 @@ def _modules() -> dict[str, Module]:
 
 
 MODULES = _modules()
-EACH_MODULE = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+
+
+def each_module(check: Callable[[Module], None]) -> Callable[[], None]:
+    """A test that looks at every module and tells of all that are wrong."""
+
+    def test() -> None:
+        wrong = []
+        for module in MODULES.values():
+            try:
+                check(module)
+            except AssertionError as error:
+                wrong.append(f"{module.name}: {error}")
+        assert not wrong, "\n".join(wrong)
+
+    test.__name__ = check.__name__
+    return test
 
 
 def _imports(node: ast.AST, function: str | None = None) -> Iterator[Import]:
@@ -148,14 +177,14 @@ def _where(module: Module, line: int) -> str:
     return f"{module.path.relative_to(ROOT)}:{line}"
 
 
-@EACH_MODULE
+@each_module
 def test_each_module_has_its_place(module):
     _, layer, inner, *_ = *module.name.split("."), "", ""
     assert not layer or layer in LAYERS, f"say in LAYERS where {module.name} stands"
     assert not inner or layer not in WITHIN or inner in WITHIN[layer], f"say in WITHIN where {module.name} stands"
 
 
-@EACH_MODULE
+@each_module
 def test_imports_lean_down(module):
     wrong = [
         f"{_where(module, imported.line)}: {module.name} stands below {target}"
@@ -194,7 +223,7 @@ def test_no_cycles():
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-@EACH_MODULE
+@each_module
 def test_private_names_stay_private(module):
     """A private module may be imported inside the package that it stands in; a private name by nobody else."""
     wrong = []
@@ -207,7 +236,7 @@ def test_private_names_stay_private(module):
     assert not wrong, "\n".join(wrong)
 
 
-@EACH_MODULE
+@each_module
 def test_own_modules_are_imported_at_the_top(module):
     inside = [imported for imported, _ in _own(module) if imported.function is not None]
     if module.name in DOORS:
@@ -216,12 +245,12 @@ def test_own_modules_are_imported_at_the_top(module):
         assert not inside, "\n".join(f"{_where(module, i.line)}: in {i.function}()" for i in inside)
 
 
-@EACH_MODULE
+@each_module
 def test_imports_are_absolute(module):
     assert not [_where(module, i.line) for i in _imports_of(module.name) if i.module.startswith(".")]
 
 
-@EACH_MODULE
+@each_module
 def test_pure_modules_wait_for_nothing(module):
     if module.layer not in PURE:
         return
@@ -234,7 +263,7 @@ def test_pure_modules_wait_for_nothing(module):
     assert not wrong, "\n".join(wrong)
 
 
-@EACH_MODULE
+@each_module
 def test_libraries_stay_where_they_belong(module):
     wrong = []
     for imported in _imports_of(module.name):
@@ -248,7 +277,7 @@ def test_libraries_stay_where_they_belong(module):
     assert not wrong, "\n".join(wrong)
 
 
-@EACH_MODULE
+@each_module
 def test_every_module_postpones_annotations(module):
     future = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in module.tree.body)
     annotates = any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in ast.walk(module.tree))
@@ -271,7 +300,7 @@ def _long_functions(tree: ast.AST, most: int) -> list[str]:
     ]
 
 
-@EACH_MODULE
+@each_module
 def test_functions_are_short(module):
     assert not _long_functions(module.tree, 80)
 
@@ -324,7 +353,9 @@ def test_import_is_light():
     loaded: list[str] = json.loads(probe.stdout)
     libraries = {name.partition(".")[0] for name in loaded} - STDLIB
     assert libraries <= LIGHT
-    heavy = "argparse http.server socketserver agentkit.local agentkit.testing agentkit.evals agentkit.cli agentkit.serve".split()
+    heavy = (
+        "argparse http.server socketserver agentkit.local agentkit.testing agentkit.evals agentkit.cli agentkit.serve"
+    ).split()
     assert not set(heavy) & set(loaded)
 
 

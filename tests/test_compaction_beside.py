@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from agentkit import (
     Transcript,
     tool,
 )
+from agentkit.conversations import Conversations
 from agentkit.errors import (
     LimitReached,
 )
@@ -183,3 +185,19 @@ def test_nothing_is_summed_up_that_is_not_sent_anyway() -> None:
         agent = agent_of(fake, history=KeepTurns(1), compaction=Compaction(500, keep=2))
         result = agent.run_sync("And now? " + "x" * 3000, transcript=past(4, 1500))
     assert summaries(result.transcript) == []
+
+
+def test_of_a_kept_conversation_that_was_read_from_its_middle(tmp_path: Path) -> None:
+    store = Conversations(f"sqlite:///{tmp_path / 'kept.db'}")
+    with FakeEndpoint(["a0", "a1", say("a2", usage=(450, 5)), "They talked.", "a3", "a4"]) as fake:
+        agent = agent_of(fake, compaction=Compaction(100_000), store=store)
+        for n in range(3):
+            agent.run_sync(f"q{n} " + "?" * 800, conversation="c")
+        crowded = agent.with_(compaction=Compaction(500, keep=1))
+        crowded.run_sync("q3", conversation=store.open("c", last=4))
+        agent.run_sync("q4", conversation="c")
+    assert told(fake.requests[3]) == ["q1 ????", "a1", "q2 ????", "a2", "Stop he"]
+    assert told(fake.requests[4]) == ["Summary", "q3"]
+    assert [entry.covers for entry in summaries(store.load_sync("c"))] == [6]
+    assert told(fake.requests[5]) == ["Summary", "q3", "a3", "q4"]
+    store.close()

@@ -123,7 +123,7 @@ def _is_local(path: Path) -> bool:
 def _example(path: Path) -> Any:
     """An example with what it needs: the local model is large, and runs only where its library is."""
     if not _is_local(path):
-        return pytest.param(path, id=path.name)
+        return pytest.param(path, id=path.name, marks=pytest.mark.slow)
     missing = importlib.util.find_spec("xllamacpp") is None
     marks = [
         pytest.mark.slow,

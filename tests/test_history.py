@@ -350,6 +350,14 @@ def test_a_processor_that_fails_is_named(processor: Any, message: str) -> None:
         View([processor]).of(Transcript(turns(1)))
 
 
+def test_an_error_of_ours_comes_out_as_it_is() -> None:
+    def strict(entries: Sequence[Entry]) -> Sequence[Entry]:
+        raise UsageError("not like this")
+
+    with pytest.raises(UsageError, match=r"^not like this"):
+        View([strict]).of(Transcript(turns(1)))
+
+
 def test_what_a_guard_refused_reaches_no_processor() -> None:
     seen: list[str] = []
 

@@ -33,7 +33,7 @@ DECISIONS: dict[str, tuple[Any, tuple[str, str], list[float]]] = {
     "answered": (Answer("by hand"), ("ok", "by hand"), []),
     "answered with a value": (Answer({"paid": [3]}), ("ok", '{"paid":[3]}'), []),
 }
-decisions = pytest.mark.parametrize("decided", DECISIONS.values(), ids=DECISIONS)
+decisions = pytest.mark.parametrize("decided", DECISIONS)
 
 
 def reloaded(transcript: Transcript | None) -> Transcript:
@@ -60,13 +60,12 @@ def check_end(result: Result, expected: tuple[str, str], paid: list[float], ran:
     reloaded(result.transcript)
 
 
+@pytest.mark.sampled(90, each="driver+shape decided")
 @drivers
 @shapes
 @decisions
-def test_decided_after_a_pause(
-    decided: tuple[Any, tuple[str, str], list[float]], shape: Callable[..., Agent[Any]], driver: str
-) -> None:
-    decision, expected, paid = decided
+def test_decided_after_a_pause(decided: str, shape: Callable[..., Agent[Any]], driver: str) -> None:
+    decision, expected, paid = DECISIONS[decided]
     ran: Ran = []
     paused = DRIVERS[driver](shape(), "please", deps=ran)
     assert paused.status == "paused"
@@ -111,13 +110,12 @@ INLINE: dict[str, tuple[Callable[..., Any], tuple[str, str], list[float]]] = {
 }
 
 
+@pytest.mark.sampled(90, each="driver+shape decided")
 @drivers
 @shapes
-@pytest.mark.parametrize("decided", INLINE.values(), ids=INLINE)
-def test_decided_on_the_way(
-    decided: tuple[Callable[..., Any], tuple[str, str], list[float]], shape: Callable[..., Agent[Any]], driver: str
-) -> None:
-    approve, expected, paid = decided
+@pytest.mark.parametrize("decided", INLINE)
+def test_decided_on_the_way(decided: str, shape: Callable[..., Agent[Any]], driver: str) -> None:
+    approve, expected, paid = INLINE[decided]
     ran: Ran = []
     check_end(DRIVERS[driver](shape(), "please", deps=ran, approve=approve), expected, paid, ran)
 
@@ -226,7 +224,11 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"decisions": {"call_2": 3}},
         "a decision is Approve(), Deny(…), Answer(…) or a bool, not 3 for 'call_2'",
     ),
-    "no decision for all": (ASKED, {"decisions": "yes"}, "a decision is Approve(), Deny(…), Answer(…) or a bool, not 'yes'"),
+    "no decision for all": (
+        ASKED,
+        {"decisions": "yes"},
+        "a decision is Approve(), Deny(…), Answer(…) or a bool, not 'yes'",
+    ),
     "a word": (ASKED, {"approve": lambda _: "yes"}, "the approve function gave 'yes' for pay (call_2)"),
     "a function that fails": (ASKED, {"approve": lambda _: 1 // 0}, "<lambda> failed with ZeroDivisionError"),
     "no function": (ASKED, {"approve": True}, "approve is a function, not True"),

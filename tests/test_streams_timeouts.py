@@ -100,6 +100,7 @@ def test_all_attempts_share_the_time_in_all(watch):
     assert isinstance(seen.ended, TimedOut)
 
 
+@pytest.mark.slow
 @watchers
 def test_a_stream_that_moves_is_not_given_up(watch):
     with FakeEndpoint([drip(say(["a"] * 6), 0.2)]) as fake:
@@ -115,6 +116,7 @@ RUN_TIMES: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6, each="item watch")
 @watchers
 @pytest.mark.parametrize("item", RUN_TIMES.values(), ids=RUN_TIMES)
@@ -132,6 +134,7 @@ def test_the_time_of_a_whole_run(watch, item):
     assert seen.ended.transcript is seen.transcript
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(7, each="watch+kind many")
 @watchers
 @pytest.mark.parametrize("many", [False, True], ids=["one call", "two calls"])
@@ -168,6 +171,7 @@ def test_the_time_of_a_whole_run_while_its_tools_work(watch, kind, many):
     assert all("given up" in result.content for result in results)
 
 
+@pytest.mark.slow
 async def test_a_listener_that_pauses_is_not_the_endpoints_fault(anyio_backend):
     pieces = [told("It ")] * 6000
     rest = [b": keep-alive\n\n", told("is."), STOP, DONE]

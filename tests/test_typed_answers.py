@@ -100,6 +100,7 @@ def asked_by(request: Request) -> str:
     return "prompted"
 
 
+@pytest.mark.sampled(90, each="kind dialect+mode tools")
 @pytest.mark.parametrize("tools", [(), (add,)], ids=["alone", "beside tools"])
 @pytest.mark.parametrize(("dialect", "mode"), [(name, mode) for name, modes in ASKED.items() for mode in modes])
 @kinds
@@ -217,8 +218,10 @@ CASES: dict[str, tuple[list[Step], list[str] | None, Any, dict[str, Any]]] = {
     "a text that is cut, which may be returned": (
         [say('{"value": 3', finish_reason="length"), '{"value": 3}'],
         [
-            "The answer is wrong:\n- the answer is cut off: its JSON ends too early\n"
-            "Give the whole answer again, corrected."
+            (
+                "The answer is wrong:\n- the answer is cut off: its JSON ends too early\n"
+                "Give the whole answer again, corrected."
+            )
         ],
         3,
         {"on_length": "return"},

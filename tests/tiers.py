@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -62,4 +62,8 @@ def _facets(case: pytest.Item, mark: pytest.Mark) -> list[Hashable]:
 
 
 def _known_by(value: object) -> Hashable:
-    return value if isinstance(value, Hashable) else id(value)
+    try:
+        hash(value)
+    except TypeError:  # also a tuple with a list in it
+        return id(value)
+    return cast("Hashable", value)

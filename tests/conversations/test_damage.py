@@ -14,10 +14,9 @@ import pytest
 from agentkit.conversations import ConversationBusy, Conversations, StoreDamaged, StoreError
 from tests.conversations.entries import asked, said
 
-CASES = range(500 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 40)
+CASES = range(500 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 12)
 NAMES = [f"conversation {number}" for number in range(6)]
 MORE = said("more")
-HEAD = '{"agentkit":1,"entries":['
 
 
 class Whole(NamedTuple):
@@ -151,7 +150,7 @@ def read_right(store: Conversations, possible: list[str], name: str) -> None:
     dumped = attempt(lambda: store.load_sync(name).dump())
     assert dumped in [None, *possible]
     tail = attempt(lambda: store.tail_sync(name, 2).dump())
-    assert tail is None or any(state.endswith(tail.removeprefix(HEAD)) for state in possible)
+    assert tail is None or any(state.endswith(tail.partition("[")[2]) for state in possible)
 
 
 def go_on_right(store: Conversations, possible: list[str], name: str) -> None:

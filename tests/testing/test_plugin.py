@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agentkit._http import load
 from agentkit.endpoint import gate
 from agentkit.testing import FakeEndpoint
 
@@ -49,6 +50,7 @@ def anyio_backend():
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Pytester]:
     """A folder of tests that knows of this plugin alone."""
+    load()  # here: the inner run takes its own imports back, and a library twice in one process does not work
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makeini("[pytest]\nanyio_mode = auto\n")
