@@ -393,10 +393,11 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             # it may have struck while something was recorded; each entry is whole, and the rest is computed from them
             kept, at = Transcript(self.state.transcript.entries), self.clock.monotonic()
-            kept.offset = self.state.transcript.offset
+            kept.offset, changed = self.state.transcript.offset, self.state.transcript.changed
             self.state = State(
                 self.state.plan, kept, new_run=self.state.run, at=self.clock.now(), began=at, resumed=False
             )
+            self.state.transcript.changed = changed
         for begun in tuple(self.begun.values()):
             if begun.outcome is not None and begun.outcome.raised is None and not begun.flag.is_heeded:
                 self.land(begun.pending, begun.outcome.value)

@@ -23,7 +23,7 @@ REGENERATE = "python tests/test_public_api.py"
 # What users import from. Their other modules are reached through these.
 WHOLE_MODULES = (
     "agentkit agentkit.errors agentkit.events agentkit.messages agentkit.transcript agentkit.tools agentkit.output "
-    "agentkit.flow agentkit.policy agentkit.printing agentkit.testing"
+    "agentkit.evals agentkit.flow agentkit.policy agentkit.printing agentkit.testing"
 ).split()
 # Of these only some names are for users; the others are for the package's own modules.
 CHOSEN = {

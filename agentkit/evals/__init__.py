@@ -6,8 +6,8 @@ from agentkit.evals.cases import Case, Outcome, Score
 from agentkit.evals.command import main
 from agentkit.evals.evaluation import Evaluation
 from agentkit.evals.judge import Judge, Verdict
-from agentkit.evals.page import page
-from agentkit.evals.progress import progress
+from agentkit.evals.webpage import page
+from agentkit.evals.watching import progress
 from agentkit.evals.report import Change, Report, Summary
 
 __all__ = [

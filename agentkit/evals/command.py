@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from agentkit.errors import UsageError
 from agentkit.evals.evaluation import Evaluation
-from agentkit.evals.page import page
-from agentkit.evals.progress import progress
+from agentkit.evals.webpage import page
+from agentkit.evals.watching import progress
 from agentkit.evals.report import Change, Report
 
 if TYPE_CHECKING:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from agentkit import Agent, Context, tool
 from agentkit.approval import Approve, Deny
-from agentkit.conversations import ConversationBusy, LeaseLost
+from agentkit.conversations import ConversationBusy, Conversations, LeaseLost
 from agentkit.errors import EndpointError, ToolFailed
 from agentkit.testing import ScriptedModel, call, calls, status
 from tests.conversations.entries import run_sql
+from tests.drivers import DRIVERS
 
 
 def agent_of(store, *replies, tools=()):
@@ -88,8 +91,6 @@ def test_one_run_at_a_time(store):
 
 
 def test_a_run_that_lost_its_conversation_ends(url):
-    from agentkit.conversations import Conversations
-
     def steal() -> str:
         """Take the conversation over."""
         run_sql(url, "UPDATE agentkit_conversations SET token = token + 1")
@@ -100,3 +101,64 @@ def test_a_run_that_lost_its_conversation_ends(url):
             agent_of(store, call("steal"), "Done.", tools=[steal]).run_sync("Steal.", conversation="a")
         assert caught.value.transcript is not None
         assert caught.value.transcript.entries[1].calls[0].result.content == "stolen"
+
+
+class Slow:
+    """A kept conversation that takes its time over each write."""
+
+    def __init__(self, kept):
+        self._kept = kept
+
+    def record(self, index, entry_json):
+        time.sleep(0.02)
+        self._kept.record(index, entry_json)
+
+    def __getattr__(self, name):
+        return getattr(self._kept, name)
+
+    def __enter__(self):
+        self._kept.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._kept.__exit__(*error)
+
+    async def __aenter__(self):
+        await self._kept.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self._kept.__aexit__(*error)
+
+
+@pytest.mark.parametrize("driver", ["sync", "asyncio", "stream on trio"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_call_starts_before_that_is_written(tmp_path, driver, nested):
+    early = []
+
+    def begun(transcript):
+        for entry in transcript:
+            for record in entry.calls:
+                yield from begun(record.transcript) if record.transcript is not None else ()
+                if record.started_at is not None:
+                    yield record.call.arguments
+
+    def look(context: Context[None], n: int) -> str:
+        early.append(context.call.arguments not in begun(store.load_sync("a")))
+        return "seen"
+
+    async def wait(context: Context[None], n: int) -> str:
+        early.append(context.call.arguments not in begun(store.load_sync("a")))
+        return "seen"
+
+    def steps(first):
+        return [calls(call("look", n=first), call("wait", n=first + 1), call("look", n=first + 2)), "Done."]
+
+    with Conversations(f"sqlite:///{tmp_path}/bot.db", durability="process") as store:
+        agent = Agent(ScriptedModel(steps(0)), tools=[look, wait])
+        if nested:
+            helpers = [agent.with_(model=ScriptedModel(steps(10 * n)), name=f"helper_{n}") for n in (1, 2)]
+            asked = calls(*(call(helper.name, prompt="?") for helper in helpers))
+            agent = Agent(ScriptedModel([asked, "Done."]), tools=[helper.as_tool() for helper in helpers])
+        DRIVERS[driver](agent, "Look.", conversation=Slow(store.open("a")))
+    assert early == [False] * (6 if nested else 3)
