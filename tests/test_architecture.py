@@ -73,7 +73,7 @@ EXTRAS = {
 }
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
 # Each has one function that loads a module by name: a part of the package, or what the user names.
-DOORS = {"agentkit.model", "agentkit.cli.serving", "agentkit.cli.loading"}
+DOORS = {"agentkit.model", "agentkit.cli.extras", "agentkit.cli.loading"}
 
 FORBIDDEN_WORDS = re.compile(
     r"\bissues? (no\. ?|number )?#?\d|/wor[k]/|\bpypi[.]org|files[.]pythonhosted", re.IGNORECASE

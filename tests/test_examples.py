@@ -57,6 +57,19 @@ def printed(name: str, *, typed: str = "") -> str:
 
 
 PRINTED = {
+    "bot_that_remembers": """\
+I will keep that in mind, Ann.
+Apples it is: a plain apple pie.
+A lemon tart, without the almonds: you are allergic to nuts.
+ann/tart: tart, 3 messages
+ann/pie: pie, 5 messages
+""",
+    "bot_that_survives": """\
+the child ended with -9
+was it done? pay({"name": "Bo"})
+All are paid.
+paid: Ann Bo Cy
+""",
     "checked_answer": """\
 caller: Until when are you open on Saturday?
 model: On Saturdays until 18.

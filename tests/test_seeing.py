@@ -170,7 +170,7 @@ TURNS = 200 if WHOLE else 60
 SIZE = 4096
 
 
-def test_many_turns_cost_little_memory():
+def test_many_turns_cost_little_memory(request):
     def page(number: int) -> str:
         """A page."""
         return f"{number:04} " + "x" * (SIZE - 5)
@@ -186,12 +186,12 @@ def test_many_turns_cost_little_memory():
         agent = Agent(at(fake), tools=[page], limits=Limits(steps=TURNS + 1))
         agent.run_sync("warm up", limits=Limits(steps=TURNS + 1))
         gc.collect()
+        request.addfinalizer(tracemalloc.stop)
         tracemalloc.start()
         result = agent.run_sync("read")
     # not before the endpoint is gone, which may still hold the last request
     gc.collect()
     kept = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
     assert len(result.exchanges) == TURNS + 1
     assert len(result.exchanges[-1].request_body) > TURNS * SIZE
     # the conversation twice (as messages, and as what was sent), and a little for each exchange; 200 copies were 80 MB

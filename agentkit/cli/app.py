@@ -20,6 +20,7 @@ from agentkit.cli.console import complain, err, out, say
 from agentkit.cli.deciding import decisions_of
 from agentkit.cli.endpoints import endpoint_of, models_of, prefixes, print_endpoints
 from agentkit.cli.files import load_transcript, save_transcript
+from agentkit.cli.keeping import Talk, print_conversations, store_of
 from agentkit.cli.loading import load_agent
 from agentkit.cli.localmodel import model_name, path_of_model, pull
 from agentkit.cli.serving import serve_agent
@@ -109,6 +110,16 @@ TranscriptFile = Annotated[
     Path | None,
     typer.Option("--transcript", metavar="FILE", help="The conversation: gone on from if it is there, and saved."),
 ]
+ConversationName = Annotated[
+    str | None,
+    typer.Option("--conversation", "-c", metavar="NAME", help="A conversation in the store: gone on with, or begun."),
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store", envvar="AGENTKIT_STORE", metavar="URL", help="Where conversations are kept, as in sqlite:///bot.db."
+    ),
+]
 
 
 def is_debugging() -> bool:
@@ -145,7 +156,7 @@ def _options(
 @app.command(
     epilog=_examples(
         "agentkit chat",
-        "agentkit chat mybot:agent --transcript talk.json",
+        "agentkit chat mybot:agent --conversation ann/library",
         "agentkit chat --model openai:gpt-5-mini --tools mytools:search",
     )
 )
@@ -158,14 +169,19 @@ def chat(
     no_tools: NoTools = False,
     deps: DepsName = None,
     transcript: TranscriptFile = None,
+    conversation: ConversationName = None,
+    store: StoreUrl = None,
 ) -> None:
     """Talk to an agent; without one, to a small model on this machine that can tell the time and do sums.
 
     Answers stream, tool calls are shown, and calls that need your word are asked about. Ctrl-C stops an answer.
     """
     check_file(transcript)
+    if transcript is not None and conversation is not None:
+        raise UsageError("--transcript and --conversation exclude each other: leave one of them out")
+    kept = transcript if conversation is None else Talk(store_of(store), conversation)
     chosen = choose(agent, model=model, instructions=instructions, tools=tools or (), no_tools=no_tools, deps=deps)
-    _talk(Chat(chosen, transcript, debug=is_debugging()))
+    _talk(Chat(chosen, kept, debug=is_debugging()))
 
 
 def _talk(talk: Chat) -> None:
@@ -225,6 +241,14 @@ def run(
     code = answer.print_result(result, output.value, was_watched=watch)
     if code:
         raise typer.Exit(code)
+
+
+@app.command(epilog=_examples("agentkit conversations", "agentkit conversations ann/ --store sqlite:///bot.db"))
+def conversations(
+    prefix: Annotated[str, typer.Argument(help="Only those whose names begin so.")] = "", *, store: StoreUrl = None
+) -> None:
+    """List the conversations in a store, newest first: when they last went on, how many messages they have, names."""
+    print_conversations(store_of(store), prefix)
 
 
 @app.command(epilog=_examples("agentkit serve mybot:agent --port 8080 --key secret"))

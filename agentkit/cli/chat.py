@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentkit.cli.console import View, complain, out, say
 from agentkit.cli.deciding import Approver
 from agentkit.cli.files import load_transcript, save_transcript
+from agentkit.cli.keeping import Talk
 from agentkit.cli.lines import lines_of_stdin
 from agentkit.cli.plain import in_one_line
 from agentkit.cli.slash import NAMES, obey
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 
 
 class Chat:
-    """An agent, a conversation, and the user at the terminal. `kept` is the file that is saved after each turn."""
+    """An agent, a conversation, and the user at the terminal.
 
-    def __init__(self, chosen: Chosen, kept: Path | None, *, debug: bool = False) -> None:
+    `kept` is the file that is saved after each turn, or a conversation in a store, where each entry is kept at once.
+    """
+
+    def __init__(self, chosen: Chosen, kept: Path | Talk | None, *, debug: bool = False) -> None:
         self.chosen = chosen
-        self.transcript = load_transcript(kept) if kept is not None and kept.exists() else Transcript()
+        self.transcript = Transcript()
+        if isinstance(kept, Talk):
+            self.transcript = kept.load()
+        elif kept is not None and kept.exists():
+            self.transcript = load_transcript(kept)
         self.is_over = False
         self._kept = kept
         self._debug = debug
@@ -102,21 +110,32 @@ class Chat:
 
     def _run(self, prompt: Any, decisions: Decisions | None) -> Sequence[PendingCall]:
         """Run once; the calls that wait for a decision."""
-        stream = self.chosen.agent.stream_sync(prompt, **self.chosen.args(self.transcript, decisions))
+        past = self._kept.open() if isinstance(self._kept, Talk) else self.transcript
+        stream = self.chosen.agent.stream_sync(prompt, **self.chosen.args(past, decisions))
         view = View()
         try:
             with view.watching(), stream:
                 for event in stream:
                     view(event)
         finally:
-            # also after an error or Ctrl-C it is one to go on from
-            self.transcript = stream.transcript
-            self._keep()
+            if stream.is_begun:
+                # also after an error or Ctrl-C it is one to go on from
+                self.transcript = stream.transcript
+                self._keep()
         return stream.result.pending
 
     def _keep(self) -> None:
-        if self._kept is not None:
+        if self._kept is not None and not isinstance(self._kept, Talk):
             save_transcript(self._kept, self.transcript)
+
+    def go_on_from(self, transcript: Transcript) -> None:
+        """Put another conversation in the place of this one. Raises UsageError where it is in a store."""
+        if isinstance(self._kept, Talk):
+            raise UsageError(
+                f"conversation {self._kept.name!r} is kept as it was, and only goes on: for another one, leave and "
+                "give another name with --conversation"
+            )
+        self.transcript = transcript
 
     def undo(self) -> Any:
         """Take back the last question and all that came of it; what was asked, or None."""
@@ -124,7 +143,7 @@ class Chat:
         for index in range(len(entries) - 1, -1, -1):
             entry = entries[index]
             if entry.author == "caller" and entry.message.role == "user":
-                self.transcript = Transcript(entries[:index])
+                self.go_on_from(Transcript(entries[:index]))
                 self._keep()
                 return entry.message.data["content"]
         return None

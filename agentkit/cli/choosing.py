@@ -10,15 +10,15 @@ from agentkit.cli.loading import load_agent, load_deps, load_tool
 from agentkit.cli.localmodel import make_ready
 from agentkit.cli.stock import stock_tools
 from agentkit.tools import as_tool
+from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentkit.args import RunArgs
+    from agentkit.args import Kept, RunArgs
     from agentkit.pending import Decisions
     from agentkit.tools import Tool
     from agentkit.toolsets import Toolset
-    from agentkit.transcript import Transcript
 
 
 @dataclass(slots=True)
@@ -34,9 +34,14 @@ class Chosen:
         """All the tools, as far as they are known without a run."""
         return [*self.agent.tools.values(), *self.agent.persona.groups, *self.more]
 
-    def args(self, transcript: Transcript, decisions: Decisions | None) -> RunArgs:
+    def args(self, past: Transcript | Kept, decisions: Decisions | None) -> RunArgs:
         """What its runs are given besides the prompt."""
-        return {"transcript": transcript, "deps": self.deps, "tools": self.more, "decisions": decisions}
+        args: RunArgs = {"deps": self.deps, "tools": self.more, "decisions": decisions}
+        if isinstance(past, Transcript):
+            args["transcript"] = past
+        else:
+            args["conversation"] = past
+        return args
 
 
 def choose(

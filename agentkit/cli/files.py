@@ -73,11 +73,20 @@ def history_file() -> Path | None:
     return path
 
 
+def data_folder() -> Path:
+    """Where a user's data lies that the command keeps; it need not be there yet."""
+    return _own_folder("XDG_DATA_HOME", ".local/share")
+
+
 def _state_folder() -> Path:
+    return _own_folder("XDG_STATE_HOME", ".local/state")
+
+
+def _own_folder(variable: str, usual: str) -> Path:
     if sys.platform == "win32":
         root = os.environ.get("LOCALAPPDATA")
         return (Path(root) if root else Path.home() / "AppData" / "Local") / "agentkit"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "agentkit"
-    root = os.environ.get("XDG_STATE_HOME")
-    return (Path(root) if root and Path(root).is_absolute() else Path.home() / ".local" / "state") / "agentkit"
+    root = os.environ.get(variable)
+    return (Path(root) if root and Path(root).is_absolute() else Path.home() / usual) / "agentkit"

@@ -45,7 +45,7 @@ def _system(chat: Chat, text: str) -> None:
 
 
 def _clear(chat: Chat, _text: str) -> None:
-    chat.transcript = Transcript()
+    chat.go_on_from(Transcript())
     say("a new conversation")
 
 
@@ -59,7 +59,7 @@ def _save(chat: Chat, text: str) -> None:
 def _load(chat: Chat, text: str) -> None:
     if not text:
         raise UsageError("/load needs a file, as in /load talk.json")
-    chat.transcript = load_transcript(Path(text).expanduser())
+    chat.go_on_from(load_transcript(Path(text).expanduser()))
     say(f"loaded {len(chat.transcript)} messages from {text}")
     for line in chat.transcript.mended:
         say(f"mended: {line}", "yellow")

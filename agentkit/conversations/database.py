@@ -105,15 +105,24 @@ class Database:
         """A transaction that sees one moment of the database."""
         options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         engine = self.open()
-        with self._told(), engine.connect().execution_options(**options) as connection, connection.begin():
-            yield connection
+        with self._told(), engine.connect().execution_options(**options) as connection:
+            with connection.begin():
+                yield connection
+            self._let_go(connection)
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
         """A transaction that nobody else's write comes between. It is on the disk when the block has been left."""
         engine = self.open()
-        with self._writer, self._told(), engine.connect() as connection, _immediate(connection):
-            yield connection
+        with self._writer, self._told(), engine.connect() as connection:
+            with _immediate(connection):
+                yield connection
+            self._let_go(connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        """Close a connection if the store was closed meanwhile: its pool, to which it goes back, is gone."""
+        if self.closed:
+            connection.invalidate()
 
     def now(self) -> ColumnElement[float]:
         """The time that all who use the database agree on: Postgres' own, or this machine's."""

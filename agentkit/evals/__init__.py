@@ -6,9 +6,9 @@ from agentkit.evals.cases import Case, Outcome, Score
 from agentkit.evals.command import main
 from agentkit.evals.evaluation import Evaluation
 from agentkit.evals.judge import Judge, Verdict
-from agentkit.evals.webpage import page
-from agentkit.evals.watching import progress
 from agentkit.evals.report import Change, Report, Summary
+from agentkit.evals.watching import progress
+from agentkit.evals.webpage import page
 
 __all__ = [
     "Case",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from agentkit.errors import UsageError
 from agentkit.evals.evaluation import Evaluation
-from agentkit.evals.webpage import page
-from agentkit.evals.watching import progress
 from agentkit.evals.report import Change, Report
+from agentkit.evals.watching import progress
+from agentkit.evals.webpage import page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

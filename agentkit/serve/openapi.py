@@ -173,7 +173,7 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
 
 def _step() -> dict[str, Any]:
     """What the agent did, as one of `agentkit_steps`."""
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "call": {"id": _TEXT, "name": _TEXT, "arguments": _TEXT},
         "progress": {"id": _TEXT, "content": _TEXT},
         "result": {"id": _TEXT, "status": _TEXT, "content": _TEXT, "seconds": _SECONDS},
@@ -181,7 +181,7 @@ def _step() -> dict[str, Any]:
         "agent": {"name": _TEXT},
         "retry": {"seconds": _SECONDS},
     }
-    return {"anyOf": [_object({"type": {"const": kind}, **fields}) for kind, fields in kinds.items()]}
+    return {"anyOf": [_object({"index": _COUNT, "type": {"const": kind}, **fields}) for kind, fields in kinds.items()]}
 
 
 def _usage() -> dict[str, Any]:

@@ -123,6 +123,7 @@ async def _ran(
         with anyio.CancelScope() as scope, job.cuts.watching(scope.cancel):
             return await job.agent.run(**args)
         raise Cancelled("the server ended before the run did")
+    args["on_event"] = shown.clock
     async with job.agent.stream(**args) as run:
         with job.cuts.watching(run.cancel):
             await _watched(run, shown, tell)

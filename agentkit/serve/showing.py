@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from pydantic_core import to_jsonable_python
@@ -51,7 +52,21 @@ class Shown:
         self.noted: list[dict[str, Any]] = []
         self.has_acted = False
         self._parted = False
+        self._number = count()  # clients that put deltas together ask for it
+        self._known: set[str] = set()
         self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+
+    def clock(self, event: Event, within: str = "") -> None:
+        """Note how long a call takes, when it happens: whoever reads slowly sees events later."""
+        if isinstance(event, Nested):
+            self.clock(event.event, f"{within}{event.call.id}/")
+        elif isinstance(event, ToolStarted):
+            self._began[within + event.call.id] = time.monotonic()
+        elif isinstance(event, ToolFinished):
+            call_id = within + event.call.id
+            # what a decision denied has never begun
+            self._took[call_id] = time.monotonic() - self._began.pop(call_id, time.monotonic())
 
     def see(self, event: Event) -> Piece | None:
         """The piece of the answer that an event is, if it is one."""
@@ -65,7 +80,7 @@ class Shown:
                 self._parted = True
                 return None
             case _ if self.show_steps == "asked":
-                noted = self._noted(event, "")
+                noted = [{"index": next(self._number), **step} for step in self._noted(event, "")]
                 return Piece(noted=noted) if noted else None
             case ToolStarted(call):
                 return self._step(f"→ {call.name} {_short(call.arguments)}")
@@ -76,6 +91,7 @@ class Shown:
 
     def note(self, event: Event) -> None:
         """Keep what an event shows."""
+        self.clock(event)
         piece = self.see(event)
         self.noted += [] if piece is None else piece.noted
 
@@ -117,13 +133,12 @@ class Shown:
                 return [{"type": "progress", "id": within + call.id, "content": _cut(_written(value))}]
             case ToolFinished(call, result) if within or call.name not in self.hidden:
                 call_id = within + call.id
-                # what a decision denied has never begun
-                told = [] if call_id in self._began else [self._called(call, within)]
-                seconds = round(time.monotonic() - self._began.pop(call_id), 3)
+                told = [] if call_id in self._known else [self._called(call, within)]
+                self._known.discard(call_id)
                 noted = {"type": "result", "id": call_id, "status": result.status, "content": _cut(result.content)}
-                return [*told, {**noted, "seconds": seconds}]
+                return [*told, {**noted, "seconds": round(self._took.pop(call_id, 0), 3)}]
             case ToolDropped(call):
-                self._began.pop(within + call.id, None)
+                self._known.discard(within + call.id)
                 return [{"type": "dropped", "id": within + call.id}]
             case HandedOff(name):
                 return [{"type": "agent", "name": name}]
@@ -135,7 +150,7 @@ class Shown:
                 return []
 
     def _called(self, call: ToolCall, within: str) -> dict[str, Any]:
-        self._began[within + call.id] = time.monotonic()
+        self._known.add(within + call.id)
         return {"type": "call", "id": within + call.id, "name": call.name, "arguments": _cut(call.arguments)}
 
 

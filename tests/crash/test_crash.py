@@ -165,6 +165,7 @@ def run(**order: Any) -> tuple[int | None, dict[str, Any]]:
         return child.wait(), told
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6, each="url scene driver")
 @pytest.mark.parametrize(("scene", "number", "driver"), CASES)
 def test_a_killed_run_is_gone_on_with(url: str, tmp_path: Path, scene: str, number: int, driver: str) -> None:

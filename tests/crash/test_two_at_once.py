@@ -92,7 +92,7 @@ def test_one_stands_still_and_another_goes_on(url: str, driver: str, place: tupl
             result: Result = list(talk(case, store, "a", World(diary), prompt, answered))[-1]
             assert not result.pending
             child.send_signal(signal.SIGCONT)
-            assert told_by(child) == {"error": "LeaseLost"}
+            assert told_by(child)["error"] == "LeaseLost"
             assert child.wait() == 0
             assert store.load_sync("a") == result.transcript
     check_starts(diary)

@@ -164,7 +164,8 @@ def test_the_endpoint_starts_nothing_before_it_is_asked(tmp_path):
 
 
 def test_an_agent_runs_on_it(running, model):
-    result = Agent(f"local:{model}").run_sync("Hello", settings={"max_tokens": 4})
+    settings = {"max_tokens": 4, "extra_body": {"ignore_eos": True}}  # as above
+    result = Agent(f"local:{model}").run_sync("Hello", settings=settings)
     assert result.usage.completion_tokens == 4
 
 

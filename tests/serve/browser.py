@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,6 +18,11 @@ _FLAGS: Final = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --mute-audio "
     "--remote-debugging-pipe"
 ).split()
+# Its ends of the two pipes have to be 3 and 4.
+_LAUNCHER: Final = (
+    "import fcntl, os, sys; ends = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]; "
+    "os.dup2(ends[0], 3); os.dup2(ends[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 _KEYS: Final = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowUp": 38}
 # Rejects, with what it last saw, where a condition does not come true.
 _WAIT: Final = """new Promise((resolve, reject) => {
@@ -45,20 +51,19 @@ class Browser:
         read_commands, self._commands = os.pipe()
         self._answers, write_answers = os.pipe()
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
-        # its ends of the two pipes have to be 3 and 4
-        line = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
-        environment = os.environ | {"HOME": self._profile.name}
+        launcher = [sys.executable, "-c", _LAUNCHER, str(read_commands), str(write_answers)]
         self.process = subprocess.Popen(
-            ["sh", "-c", line, "sh", *command],
+            [*launcher, *command],
             pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=os.environ | {"HOME": self._profile.name},
         )
         os.close(read_commands)
         os.close(write_answers)
         self._rest = b""
         self._number = 0
+        self._context = ""
         self.session = ""
         self.problems: list[str] = []
         self.requests: list[str] = []
@@ -114,16 +119,16 @@ class Browser:
     def open(self, url: str, *, width: int = 1200, height: int = 800, dark: bool = False, phone: bool = False) -> None:
         """A new page, with nothing kept from one before it."""
         self.session = ""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
-        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+        if self._context:
+            self.call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.problems.clear()
         self.requests.clear()
         self.call("Page.navigate", url=url)

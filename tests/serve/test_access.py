@@ -113,7 +113,7 @@ def test_what_is_open(show, path, status):
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/models/none", 404, "model_not_found"),
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nothing", 404, "not_found"),
     ],
 )
 def test_other_paths(show, method, path, status, code):

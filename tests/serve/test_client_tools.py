@@ -39,7 +39,7 @@ def merged(chunks: list[Any]) -> dict[str, Any]:
                         function = message["tool_calls"][piece["index"]]["function"]
                         function["arguments"] += piece["function"]["arguments"]
             elif name != "role" and value is not None:
-                message[name] = message.get(name, "") + value
+                message[name] = message[name] + value if name in message else value
     return {name: value for name, value in message.items() if value}
 
 

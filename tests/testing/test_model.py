@@ -114,3 +114,19 @@ def test_parts_are_kept_too() -> None:
         "type": "image_url",
         "image_url": {"url": "https://h/cat.png"},
     }
+
+
+def test_a_reply_of_another_model_is_given_as_it_is() -> None:
+    inner = ScriptedModel([say("one"), say("two")])
+    model = ScriptedModel(lambda request: inner.reply_sync(request.messages))
+    assert [model.reply_sync("x").text for _ in range(2)] == ["one", "two"]
+    first = inner.requests[0]
+    assert first.messages == [{"role": "user", "content": "x"}]
+
+
+def test_an_async_script_is_refused() -> None:
+    async def later(request: Request) -> Step:
+        return say("later")
+
+    with pytest.raises(UsageError, match="later is an async function"):
+        ScriptedModel(later)  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ def test_what_sync_code_has_recorded_async_code_replays_and_the_other_way_round(
 
 
 def test_a_stream_is_kept_piece_by_piece_with_its_times(path: Path) -> None:
-    with FakeEndpoint([drip(say(["Grüße", ", ", "Ada"]), 0.01, size=7)], api_key=KEY) as fake:
+    with FakeEndpoint([drip(say(["Grüße", ", ", "Ada"]), 0.001, size=7)], api_key=KEY) as fake:
         model = model_at(fake.base_url)
         with record(path), model.stream_sync("x") as stream:
             before = [event.text for event in stream if isinstance(event, TextDelta)]
