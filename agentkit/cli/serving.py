@@ -18,6 +18,6 @@ def serve_agent(agent: Agent[Any, Any], *, name: str, host: str, port: int, key:
     if key is None and not serve.access.is_loopback(host):
         raise UsageError(f"--host {host} can be reached from other machines: give --key, or set AGENTKIT_SERVE_KEY")
     label = agent.name or name.rpartition(":")[2] or name
-    app = serve.create_app({label: agent}, api_keys=None if key is None else [key])
-    say(f"serving {label!r} at http://{host}:{port}/v1; Ctrl-C ends it")
+    app = serve.create_app({label: agent}, api_keys=None if key is None else [key], page=True)
+    say(f"serving {label!r} at http://{host}:{port}/v1, and a page to chat at http://{host}:{port}/; Ctrl-C ends it")
     serve.serve(app, host, port)

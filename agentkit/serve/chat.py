@@ -259,18 +259,28 @@ class _Answering:
                 await self.client.begin()
             if told is None:
                 await self.client.tell(PING)
-                continue
-            if told.index not in begun:
-                begun.add(told.index)
-                await self.client.tell(chunks.begin(told.index))
-            for data in _data(chunks, told):
-                await self.client.tell(data)
-            if isinstance(told.what, Outcome) and told.what.cut is not None:
-                raise told.what.cut
+            else:
+                await self._tell([told, *_waiting(receiving)], chunks, begun)
         if self.request.include_usage:
             usage = sum((outcome.usage for outcome in self.outcomes.values()), Usage())
             await self.client.tell(chunks.usage(usage))
         await self.client.tell(DONE, more=False)
+
+    async def _tell(self, together: list[Told], chunks: Chunks, begun: set[int]) -> None:
+        """Send what there is at once: where much goes on, sending takes the most."""
+        data: list[bytes] = []
+        try:
+            for told in together:
+                self._note(told)
+                if told.index not in begun:
+                    begun.add(told.index)
+                    data.append(chunks.begin(told.index))
+                data += _data(chunks, told)
+                if isinstance(told.what, Outcome) and told.what.cut is not None:
+                    raise told.what.cut
+        finally:
+            if data:
+                await self.client.tell(b"".join(data))
 
     def _note(self, told: Told) -> None:
         if isinstance(told.what, BaseException):
@@ -279,6 +289,14 @@ class _Answering:
             if told.what.cut is not None and not (self.request.stream and (self.client.has_begun or told.what.state)):
                 raise told.what.cut
             self.outcomes[told.index] = told.what
+
+
+def _waiting(receiving: MemoryObjectReceiveStream[Told]) -> Iterator[Told]:
+    while True:
+        try:
+            yield receiving.receive_nowait()
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return
 
 
 def _data(chunks: Chunks, told: Told) -> Iterator[bytes]:

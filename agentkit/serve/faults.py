@@ -59,8 +59,9 @@ class Fault(NamedTuple):
 
 # The first class that an error is one of counts.
 FAULTS: Final[Mapping[type[AgentKitError], Fault]] = {
+    # some clients know this error by its words alone
     errors.ContextLengthError: Fault(
-        400, INVALID, "context_length_exceeded", "The conversation is longer than the model's context window."
+        400, INVALID, "context_length_exceeded", "The conversation is longer than the model's context length."
     ),
     errors.ContentFilterError: Fault(400, INVALID, "content_filter", "A content filter stopped the conversation."),
     errors.BadRequestError: Fault(400, INVALID, "model_refused_request", "The agent's model refuses this request."),

@@ -48,7 +48,7 @@ ENDS: dict[str, tuple[Any, dict[str, Any], type[AgentKitError]]] = {
 }
 
 
-@pytest.mark.sampled(12, each="end verb")
+@pytest.mark.sampled(8, each="end verb")
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("end", ENDS)
 def test_an_error(store: Conversations, end: str, verb: str) -> None:
@@ -103,6 +103,7 @@ def test_a_stream_that_is_left_half_way(store: Conversations, left_at: str) -> N
     check_left(store, run)
 
 
+@pytest.mark.sampled(5, each="left_at anyio_backend")
 @pytest.mark.parametrize("left_at", LEFT_AT)
 async def test_an_async_stream_that_is_left_half_way(store: Conversations, left_at: str) -> None:
     async with Agent(script(), tools=[look], store=store).stream("Look.", conversation="a") as run:

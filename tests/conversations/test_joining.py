@@ -15,6 +15,12 @@ from tests.conversations.entries import run_sql
 from tests.drivers import DRIVERS
 
 
+@pytest.fixture
+def store(url):
+    with Conversations(url, durability="process") as opened:
+        yield opened
+
+
 def agent_of(store, *replies, tools=()):
     return Agent(ScriptedModel(list(replies)), tools=tools, store=store)
 

@@ -69,6 +69,7 @@ def test_bytes_that_are_no_unicode_are_escaped(store):
     assert store.load_sync("a").entries[0].message.data["content"] == "\ud83d"
 
 
+@pytest.mark.sampled(7, each="entry options")
 @pytest.mark.parametrize("entry", ["", "{", "[]", "1", "{}", '{"message": "x"}', b"\xff"])
 def test_what_is_no_entry_is_refused(store, entry):
     with store.open("a") as kept:
@@ -248,6 +249,7 @@ def test_any_thread_may_use_it(store):
     assert all(len(store.load_sync(f"own {number}")) == 9 for number in range(6))
 
 
+@pytest.mark.sampled(7, each="name options")
 @pytest.mark.parametrize("name", ["", "x" * 501, "a\nb", "nul\0", "half \ud800", 7, None])
 def test_names_that_no_database_keeps(store, name):
     for verb in (

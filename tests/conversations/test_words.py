@@ -84,29 +84,28 @@ def test_excerpts(text, wanted, shown):
 ENTRIES = [said("Where is Dune?"), asked("On shelf A3."), said("It's on A3, über_all: 東京都!", "assistant")]
 
 
-@pytest.mark.parametrize(
-    ("query", "indexes"),
-    [
-        ("dune", [0]),
-        ("DUNE where", [0]),
-        ("dune shelf", []),
-        ("a3", [2, 1]),
-        ("shelf", [1]),
-        ("shel", []),
-        ("ÜBER", [2]),
-        ("京都", [2]),
-        ("京", [2]),
-        ("東都", []),
-        ("it's", [2]),
-        ('dune" OR "a3', []),
-        ("'dune'); DROP TABLE agentkit_entries", []),
-        ("%", []),
-        ("", []),
-    ],
-)
-def test_searching(store, query, indexes):
+FOUND: dict[str, list[int]] = {
+    "dune": [0],
+    "DUNE where": [0],
+    "dune shelf": [],
+    "a3": [2, 1],
+    "shelf": [1],
+    "shel": [],
+    "ÜBER": [2],
+    "京都": [2],
+    "京": [2],
+    "東都": [],
+    "it's": [2],
+    'dune" OR "a3': [],
+    "'dune'); DROP TABLE agentkit_entries": [],
+    "%": [],
+    "": [],
+}
+
+
+def test_searching(store):
     fill(store, "a", ENTRIES, user="ann")
-    assert [found.index for found in store.search_sync(query)] == indexes
+    assert {query: [found.index for found in store.search_sync(query)] for query in FOUND} == FOUND
 
 
 def test_searching_within(store):

@@ -31,7 +31,7 @@ from tests.tiers import SOON_S, WHOLE
 
 WAYS = [name for name in DRIVERS if name != "sync in a loop"]
 CASES: list[Case] = [(list(SCENES)[number % len(SCENES)], number, WAYS[number % len(WAYS)]) for number in range(20)]
-POINTS = 8
+POINTS = 6
 """At how many places a run is ended, of some hundred; all of them in scripts/deep."""
 
 

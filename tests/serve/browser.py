@@ -141,7 +141,7 @@ class Browser:
             raise PageError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 15) -> Any:
+    def wait(self, script: str, seconds: float = 60) -> Any:
         """What an expression gives once it is true. Raises PageError with the page's text."""
         while True:
             try:

@@ -127,11 +127,11 @@ def test_approving_and_denying(visit):
 def test_stopping_and_asking_again(visit, gate):
     page = visit(Agent(ScriptedModel([call("wait"), "Now it is there."]), tools=[gate.wait]))
     page.ask("Hello")
-    assert gate.begun.wait(10)
+    assert gate.begun.wait(60)
     page.wait("document.querySelector('.step')")
     page.press("Escape")
     page.wait_text("Stopped.")
-    assert gate.cancelled.wait(10)
+    assert gate.cancelled.wait(60)
     page.press("r", alt=True)
     page.wait_text("Now it is there.")
     page.wait(DONE)

@@ -416,6 +416,8 @@ function draw() {
 }
 
 function update() {
+  // what came before the last question stays as it is
+  const settled = current.turns.findLastIndex((turn) => turn.message.role === "user");
   current.turns.forEach((turn, index) => {
     if (!turn.view && turn.message.role !== "user") return;
     const isNew = !shown[index];
@@ -423,8 +425,7 @@ function update() {
       shown[index] = new (turn.message.role === "user" ? QuestionView : AnswerView)(turn, index);
       log.append(shown[index].node);
     }
-    // what came before the last two turns stays as it is
-    if (isNew || index >= current.turns.length - 3) shown[index].update();
+    if (isNew || index >= settled) shown[index].update();
   });
   const isRunning = running.has(current.id);
   $("send").replaceChildren(icon(isRunning ? "stop" : "send"));
