@@ -18,11 +18,11 @@ def run(order: dict[str, Any]) -> None:
     fuse = Fuse(*order["fuse"])
     watch_commits(fuse)
     store = Conversations(order["url"], durability="process", lease_s=order["lease_s"])
-    world = World(Diary(order["diary"]), fuse)
     if "base_url" in order:
-        watch(store, order["name"], order["base_url"], world)
+        watch(store, order["name"], order["base_url"], fuse)
         return
     case = cast("Case", tuple(order["case"]))
+    world = World(Diary(order["diary"]), fuse)
     told: dict[str, Any]
     try:
         results = list(talk(case, store, order["name"], world, order["prompt"], lambda _: Approve()))

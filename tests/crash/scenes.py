@@ -68,9 +68,9 @@ async def pay_async(context: Context[World], n: int) -> str:
     return context.deps.do(context, n)
 
 
-@tool(on_unknown="fail", exclusive=True)
+@tool(on_unknown="fail")
 def note(context: Context[World], n: int) -> str:
-    """Must not be done twice, nor beside anything else; the model sees to it."""
+    """Must not be done twice; the model sees to it."""
     return context.deps.do(context, n)
 
 
