@@ -17,7 +17,7 @@ def run(order: dict[str, Any]) -> None:
     """Have a conversation, coming by the fuse, and tell in a line what came of it."""
     fuse = Fuse(*order["fuse"])
     watch_commits(fuse)
-    store = Conversations(order["url"], durability="process", lease_s=order["lease_s"])
+    store = Conversations(order["url"], durability="process")
     if "base_url" in order:
         watch(store, order["name"], order["base_url"], fuse)
         return
@@ -35,4 +35,4 @@ def run(order: dict[str, Any]) -> None:
 
 def order_of(**order: Any) -> dict[str, Any]:
     """What `run` takes, with what is usual."""
-    return {"fuse": (), "lease_s": 30.0, "prompt": PROMPT, **order}
+    return {"fuse": (), "prompt": PROMPT, **order}

@@ -24,7 +24,7 @@ from tests.conversations.entries import run_sql
 from tests.crash.child import order_of
 from tests.crash.scenes import PROMPT, SCENES, TOOLS, Case, talk
 from tests.crash.streaming import agent_of
-from tests.crash.world import KINDS, Diary, World, value_of
+from tests.crash.world import EXPIRED, KINDS, Diary, World, value_of
 from tests.drivers import DRIVERS
 from tests.forking import forked
 from tests.tiers import SOON_S, WHOLE
@@ -146,11 +146,6 @@ def check_outcome(found: Found, result: Result, decider: Decider, expected: str)
         assert result.text == expected
 
 
-def free(url: str) -> None:
-    """Have all leases run out."""
-    run_sql(url, "UPDATE agentkit_conversations SET expires_at = 0")
-
-
 def chosen(seen: dict[str, int], chance: random.Random) -> list[tuple[str, int]]:
     """The places at which a run is ended: all, or some of different kinds."""
     if WHOLE:
@@ -180,7 +175,7 @@ def test_a_killed_run_is_gone_on_with(url: str, tmp_path: Path, scene: str, numb
         code, told = run(url=url, case=case, name=name, diary=str(tmp_path / name), fuse=(kind, place))
         # threads may take another way than they took in the whole run, and not come by there
         assert code == -signal.SIGKILL or told["text"] == whole["text"], name
-        free(url)
+        run_sql(url, EXPIRED)
         with Conversations(url, durability="process") as store:
             known = [each.name for each in store.list_sync() if each.name == name]
             found = Found(store.load_sync(name) if known else Transcript(), diary)
@@ -198,7 +193,7 @@ def test_a_run_that_is_killed_while_its_reply_comes_in(url: str, piece: int) -> 
         code, _ = run(url=url, name="a", base_url=fake.base_url, fuse=("event", piece))
         assert code == -signal.SIGKILL
         assert fake.requests[1].disconnected.wait(SOON_S)
-        free(url)
+        run_sql(url, EXPIRED)
         with Conversations(url, durability="process") as store:
             result = store.load_sync("a").entries[1].calls[0].result
             assert result is not None and result.content == "paid 1"

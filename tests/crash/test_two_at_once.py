@@ -13,9 +13,10 @@ from agentkit import Result
 from agentkit.approval import Answer, Approve, Decision
 from agentkit.conversations import Conversations
 from agentkit.pending import PendingCall
+from tests.conversations.entries import run_sql
 from tests.crash.child import order_of
 from tests.crash.scenes import PROMPT, TOOLS, Case, talk
-from tests.crash.world import Diary, World
+from tests.crash.world import EXPIRED, Diary, World
 from tests.forking import Child, forked
 
 NO_RETRY = {name for name, made in TOOLS.items() if made.on_unknown != "retry"}
@@ -84,9 +85,10 @@ PLACES = [
 def test_one_stands_still_and_another_goes_on(url: str, driver: str, place: tuple[str, int], tmp_path: Path) -> None:
     diary = Diary(tmp_path / "diary")
     case: Case = ("plain", 2, driver)
-    order = order_of(url=url, name="a", case=case, diary=str(tmp_path / "diary"), lease_s=0.3)
+    order = order_of(url=url, name="a", case=case, diary=str(tmp_path / "diary"))
     with forked("tests.crash.child:run", {**order, "fuse": (*place, signal.SIGSTOP)}) as child:
         assert child.wait() is None
+        run_sql(url, EXPIRED)
         with Conversations(url, durability="process") as store:
             prompt = None if store.load_sync("a").last else PROMPT
             result: Result = list(talk(case, store, "a", World(diary), prompt, answered))[-1]

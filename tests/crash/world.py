@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,9 @@ KINDS = (
     "closing",
 )
 
+EXPIRED = "UPDATE agentkit_conversations SET expires_at = 0"
+"""Has all leases run out."""
+
 
 @dataclass
 class Fuse:
@@ -39,12 +43,16 @@ class Fuse:
     number: int = 0
     signal: int = signal.SIGKILL
     seen: Counter[str] = field(default_factory=Counter)
+    writing: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def at(self, kind: str) -> None:
         with self._lock:
             self.seen[kind] += 1
-            if (kind, self.seen[kind]) == (self.kind, self.number):
+            is_here = (kind, self.seen[kind]) == (self.kind, self.number)
+        # whoever stands still while another of its threads writes keeps SQLite's lock, and all others wait for that
+        with self.writing if is_here and self.signal == signal.SIGSTOP else nullcontext():
+            if is_here:
                 os.kill(os.getpid(), self.signal)
 
 
@@ -108,7 +116,8 @@ class Watched:
         fuse, diary = self._world.fuse, self._world.diary
         diary.write("writing", index, entry_json.decode())
         fuse.at("writing")
-        self._kept.record(index, entry_json)
+        with fuse.writing:
+            self._kept.record(index, entry_json)
         diary.write("written", index, entry_json.decode())
         fuse.at("written")
 
