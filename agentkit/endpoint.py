@@ -264,19 +264,18 @@ class Endpoint:
             _held.set(held)
         http = held.by_endpoint.get(self)
         if http is None:
-            transport = await self._make_transport()
+            transport = self._make_transport()
             client = self._client if _is_async(self._client) else None
-            # while that was awaited, another task may have come first
-            http = held.by_endpoint.setdefault(self, AsyncHttp(client, transport=transport))
+            http = held.by_endpoint[self] = AsyncHttp(client, transport=transport)
         return http
 
-    async def _make_transport(self) -> AsyncConnections | None:
+    def _make_transport(self) -> AsyncConnections | None:
         if self._transport is None:
             return None
         library = current_async_library()
         if library != "asyncio":
             raise UsageError(f'http="aiohttp" works on asyncio alone, and this is {library}: leave it out here')
-        return await threads.run(self._transport)
+        return self._transport()
 
     def close(self) -> None:
         """Close the connections that threads used; those of an event loop close with the loop."""

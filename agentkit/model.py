@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentkit import drive, drive_async
+from agentkit._http import load
 from agentkit._json import is_object, loads
 from agentkit.caller import Caller, drained, last_of, perform
 from agentkit.chat.dialects import DIALECTS, Dialect, dialect_of, split_model
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-    from agentkit._http import AsyncConnections
     from agentkit.events import Event
     from agentkit.pacing import Pacing
     from agentkit.prices import Price
@@ -142,8 +142,9 @@ class ChatModel(Model):
         pacing: How much may go to the endpoint at once and in a minute. It holds for all who share the endpoint, and
             the one that was given last counts.
         http_client: An httpx.Client or httpx.AsyncClient to send with, in place of agentkit's own connections.
-        http: "aiohttp" for aiohttp's parser, in C, in async requests on asyncio; it needs the extra `fast`. Sync verbs
-            use agentkit's own all the same, as the local model does, and on trio a request is a UsageError.
+        http: "aiohttp" for aiohttp's parser, in C, in async requests on asyncio; it needs the extra `fast`, and is
+            imported here, which takes 0.3 s, not with the first request. Sync verbs use agentkit's own all the same,
+            as the local model does, and on trio a request is a UsageError.
         dialect: What the endpoint does differently, where agentkit does not know it by its name or address.
         price: What the model costs, where genai-prices (the extra `prices`) does not know it: Price(0, 0) for one of
             your own.
@@ -258,12 +259,9 @@ def _transport_of(http: str, http_client: Any) -> MakeTransport | None:
         raise UsageError('http="aiohttp" and http_client= exclude each other: leave one of them out')
     if find_spec("aiohttp") is None:
         raise UsageError("http=\"aiohttp\" needs aiohttp: `pip install 'agentkit[fast]'`")
-    return _fast_transport
-
-
-def _fast_transport() -> AsyncConnections:
-    transport: AsyncConnections = _load_extra("_http.fast").FastTransport()
-    return transport
+    load()
+    made: MakeTransport = _load_extra("_http.fast").FastTransport
+    return made
 
 
 def model_of(model: str | Model) -> Model:

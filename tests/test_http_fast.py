@@ -53,14 +53,17 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         fast("http://h:1/v1")
 
 
-def test_it_comes_in_with_the_first_request_only() -> None:
+def test_it_comes_in_with_the_model_that_names_it() -> None:
     with FakeEndpoint([say("ok")], api_key="k") as fake:
         program = (
             "import asyncio, sys, agentkit\n"
-            f"model = agentkit.ChatModel('m', base_url={fake.base_url!r}, api_key='k', http='aiohttp')\n"
             "assert 'aiohttp' not in sys.modules\n"
-            "print(asyncio.run(model.reply('x')).text)\n"
+            f"model = agentkit.ChatModel('m', base_url={fake.base_url!r}, api_key='k', http='aiohttp')\n"
             "assert 'aiohttp' in sys.modules\n"
+            "late = []\n"
+            "sys.addaudithook(lambda event, args: event == 'import' and late.append(args[0].partition('.')[0]))\n"
+            "print(asyncio.run(model.reply('x')).text)\n"
+            "assert not {'aiohttp', 'httpx', 'httpcore', 'ssl'} & set(late), late\n"
         )
         assert subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True) == "ok\n"
 

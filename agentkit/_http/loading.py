@@ -13,7 +13,7 @@ def is_loaded() -> bool:
 
 
 def load() -> None:
-    """Import what a request needs; to be called in a thread beside the event loop."""
+    """Import what a request needs; in a thread beside the event loop, or before there is one."""
     import anyio.streams.tls
     import httpcore
     import httpx
