@@ -7,9 +7,12 @@ lone surrogates, and ints past its limits. What it refuses goes to the standard 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def loads(data: bytes | str) -> Any:
@@ -33,6 +36,20 @@ def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 def is_array(value: object) -> TypeGuard[list[Any]]:
     """Whether a parsed value is a JSON array."""
     return isinstance(value, list)
+
+
+def is_nested_deeper(value: Any, levels: int) -> bool:
+    """Whether a parsed value has an array or object more than so many levels below it."""
+    level, depth = [value], 0
+    while depth <= levels and (level := [inner for outer in level for inner in _inside(outer)]):
+        depth += 1
+    return depth > levels
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if is_object(value):
+        return value.values()
+    return value if is_array(value) else ()
 
 
 def _loads_slowly(data: bytes | str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
-from agentkit._json import is_array, is_object
+from agentkit._json import is_array, is_nested_deeper, is_object
 from agentkit.chat.faults import REQUEST_IDS, fault, fault_in_reply
 from agentkit.chat.reply import excerpt, is_error, read_reply
 from agentkit.chat.sse import MAX_EVENT_BYTES, EventStream, Incoming, ServerEvent
@@ -372,19 +372,9 @@ def parse(data: bytes) -> Any:
         value = json.loads(data.decode("utf-8", "replace").strip().removeprefix("\ufeff"), strict=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    level, depth = [value], 0
-    while level := [inner for outer in level for inner in _inside(outer)]:
-        depth += 1
-        if depth > MAX_NESTING:
-            raise ValueError("nested too deeply")
+    if is_nested_deeper(value, MAX_NESTING):
+        raise ValueError("nested too deeply")
     return value
-
-
-def _inside(value: Any) -> Iterator[Any]:
-    if is_object(value):
-        yield from value.values()
-    elif is_array(value):
-        yield from value
 
 
 def _documents(text: bytes) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
-from agentkit._json import is_array, is_object
+from agentkit._json import is_nested_deeper, is_object
 from agentkit.chat.settings import Settings
 from agentkit.errors import UsageError
 from agentkit.serve.check import check
@@ -15,7 +15,7 @@ from agentkit.serve.faults import Refused
 from agentkit.serve.fields import STEPS, request_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from agentkit.serve.limits import ServeLimits
 
@@ -48,21 +48,11 @@ def read_json(body: bytes, limits: ServeLimits) -> dict[str, Any]:
         value: Any = from_json(body, allow_inf_nan=False)
     except ValueError:
         raise Refused(400, "The body is no JSON.", code="invalid_json") from None
-    level, depth = [value], 0
-    while level := [inner for outer in level for inner in _inside(outer)]:
-        depth += 1
-        if depth > limits.nesting:
-            raise Refused(400, f"The body is nested more than {limits.nesting} levels deep.", code="invalid_json")
+    if is_nested_deeper(value, limits.nesting):
+        raise Refused(400, f"The body is nested more than {limits.nesting} levels deep.", code="invalid_json")
     if not is_object(value):
         raise Refused(400, "The body has to be a JSON object.", code="invalid_json")
     return value
-
-
-def _inside(value: Any) -> Iterator[Any]:
-    if is_object(value):
-        yield from value.values()
-    elif is_array(value):
-        yield from value
 
 
 def read_request(body: Mapping[str, Any], limits: ServeLimits) -> ChatRequest:
