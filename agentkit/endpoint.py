@@ -26,16 +26,13 @@ from agentkit.logs import log
 from agentkit.turns import Turns
 
 if TYPE_CHECKING:
-    from agentkit._http import AsyncConnections
+    from agentkit._http import MakeParser
     from agentkit.calling import LoopThread
     from agentkit.chat.dialects import Dialect
     from agentkit.pacing import Pacing
 
 Key: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function that gives the one of the moment (a token that is renewed)."""
-
-MakeTransport: TypeAlias = "Callable[[], AsyncConnections]"
-"""A function that brings in connections of another kind for the requests of one event loop."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -114,13 +111,13 @@ class Endpoint:
         *,
         api_key: Key | None = None,
         http_client: Any = None,
-        transport: MakeTransport | None = None,
+        parser: MakeParser | None = None,
         start: Callable[[], Started] | None = None,
     ) -> None:
         """Describe an endpoint; nothing is opened, and no key is looked up, before the first request.
 
-        `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `transport` takes the place of agentkit's
-        own connections on asyncio. `start` brings up a server on first use.
+        `http_client` is the caller's own httpx.Client or httpx.AsyncClient. `parser` judges answers on
+        asyncio in h11's place. `start` brings up a server on first use.
         """
         self.dialect = dialect
         self._base_url = "local" if base_url is None else _checked(base_url)
@@ -130,7 +127,7 @@ class Endpoint:
         self._started: Started | None = None
         self._address: Address | None = None
         self._client = http_client
-        self._transport = transport
+        self._parser = parser
         self.learnt: dict[str, Dialect] = {}
         self.turns: Turns | None = None
         self._circuits: dict[str, Circuit] = {}
@@ -264,18 +261,12 @@ class Endpoint:
             _held.set(held)
         http = held.by_endpoint.get(self)
         if http is None:
-            transport = self._make_transport()
+            library = current_async_library()
+            if self._parser is not None and library != "asyncio":
+                raise UsageError(f'http="aiohttp" works on asyncio alone, and this is {library}: leave it out here')
             client = self._client if _is_async(self._client) else None
-            http = held.by_endpoint[self] = AsyncHttp(client, transport=transport)
+            http = held.by_endpoint[self] = AsyncHttp(client, parser=self._parser)
         return http
-
-    def _make_transport(self) -> AsyncConnections | None:
-        if self._transport is None:
-            return None
-        library = current_async_library()
-        if library != "asyncio":
-            raise UsageError(f'http="aiohttp" works on asyncio alone, and this is {library}: leave it out here')
-        return self._transport()
 
     def close(self) -> None:
         """Close the connections that threads used; those of an event loop close with the loop."""
@@ -322,20 +313,18 @@ class _Held:
 
 _held: Final[RunVar[_Held]] = RunVar("agentkit_connections")
 _living: Final[WeakSet[Endpoint]] = WeakSet()
-_shared: Final[WeakValueDictionary[tuple[str, int, Key | None, MakeTransport | None], Endpoint]] = WeakValueDictionary()
+_shared: Final[WeakValueDictionary[tuple[str, int, Key | None, MakeParser | None], Endpoint]] = WeakValueDictionary()
 _sharing: Final = threading.Lock()
 
 
-def shared_endpoint(
-    base_url: str, dialect: Dialect, api_key: Key | None, transport: MakeTransport | None = None
-) -> Endpoint:
-    """The process's endpoint for a base URL, key and kind of connections."""
+def shared_endpoint(base_url: str, dialect: Dialect, api_key: Key | None, parser: MakeParser | None = None) -> Endpoint:
+    """The process's endpoint for a base URL, key and parser."""
     # the endpoint keeps its dialect alive, and so the id taken
-    name = (_checked(base_url), id(dialect), api_key, transport)
+    name = (_checked(base_url), id(dialect), api_key, parser)
     with _sharing:
         endpoint = _shared.get(name)
         if endpoint is None:
-            endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key, transport=transport)
+            endpoint = _shared[name] = Endpoint(base_url, dialect, api_key=api_key, parser=parser)
     return endpoint
 
 

@@ -22,7 +22,7 @@ from agentkit.chat.request import Request, encode
 from agentkit.chat.settings import Settings
 from agentkit.chat.shaping import shaped
 from agentkit.clock import clock
-from agentkit.endpoint import Endpoint, Key, MakeTransport, shared_endpoint
+from agentkit.endpoint import Endpoint, Key, shared_endpoint
 from agentkit.errors import EndpointError, UsageError
 from agentkit.flow import Again, Open, Send, Steps, send
 from agentkit.messages import Message, Reply, ToolSpec, user
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
+    from agentkit._http import MakeParser
     from agentkit.events import Event
     from agentkit.pacing import Pacing
     from agentkit.prices import Price
@@ -178,7 +179,7 @@ class ChatModel(Model):
         self.retries = Retries(retries, stop=stop, wait=wait, retry=retry) if isinstance(retries, int) else retries
         self.tools: Literal["native", "json"] | None = tools
         self.price = price
-        transport = _transport_of(http, http_client)
+        parser = _parser_of(http, http_client)
         if base_url is None and name.partition(":")[0] == "local":
             self.name = "local"
             self.endpoint: Endpoint = _load_extra("local").local_endpoint(name.partition(":")[2] or None)
@@ -194,7 +195,7 @@ class ChatModel(Model):
         if dialect is None:
             dialect = dialect_of(address) if known is DIALECTS["generic"] else known
         if http_client is None:
-            self.endpoint = shared_endpoint(address, dialect, api_key, transport)
+            self.endpoint = shared_endpoint(address, dialect, api_key, parser)
         else:
             self.endpoint = Endpoint(address, dialect, api_key=api_key, http_client=http_client)
         if pacing is not None:
@@ -248,7 +249,7 @@ def _load_extra(name: str) -> Any:
     return import_module(f"agentkit.{name}")
 
 
-def _transport_of(http: str, http_client: Any) -> MakeTransport | None:
+def _parser_of(http: str, http_client: Any) -> MakeParser | None:
     if http == "httpx":
         return None
     if http != "aiohttp":
@@ -260,8 +261,8 @@ def _transport_of(http: str, http_client: Any) -> MakeTransport | None:
     if find_spec("aiohttp") is None:
         raise UsageError("http=\"aiohttp\" needs aiohttp: `pip install 'agentkit[fast]'`")
     load()
-    made: MakeTransport = _load_extra("_http.fast").FastTransport
-    return made
+    parser: MakeParser = _load_extra("_http.llhttp").LlhttpParser
+    return parser
 
 
 def model_of(model: str | Model) -> Model:

@@ -15,13 +15,13 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from agentkit._http import AsyncHttp, HttpRequest, SyncHttp
-from agentkit._http.fast import FastTransport
+from agentkit._http.llhttp import LlhttpParser
 from tests.tiers import SOON_S
 
 SIDES = ("sync", "asyncio", "trio")
 FAST = "fast"
 SIDES_AND_FAST = (*SIDES, FAST)
-"""A session of the side "fast" is one on asyncio, over aiohttp."""
+"""A session of the side "fast" is one on asyncio, with aiohttp's parser."""
 
 
 @dataclass
@@ -253,7 +253,7 @@ def session(side: str, client: Any = None, **settings: Any) -> Iterator[Session]
     if side == FAST:
         if client:
             pytest.skip("a client of the caller's has no need of aiohttp")
-        side, settings = "asyncio", {"transport": FastTransport(), **settings}
+        side, settings = "asyncio", {"parser": LlhttpParser, **settings}
     with start_blocking_portal(side) as portal:
         own = client and client.AsyncClient(trust_env=False, verify=False)
         async_http = AsyncHttp(own, **settings)

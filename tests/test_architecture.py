@@ -31,8 +31,8 @@ LAYERS = (
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
     "_http": (
-        "loading abort allowance body chunks request proxies tls faults wire wire_async fast_line fast_answer "
-        "answer relay sync asynchronous fast"
+        "loading abort allowance body chunks request proxies tls faults reader h11_parser llhttp line line_anyio "
+        "line_asyncio answer relay sync asynchronous"
     ).split(),
     "chat": (
         "settings dialects control exchange wording faults sse merge "
@@ -57,11 +57,13 @@ NOT_IN_PURE = (
     "http.client http.server"
 ).split()
 
-BASE = set("anyio docstring_parser httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split())
+BASE = set(
+    "anyio docstring_parser h11 httpcore httpx pydantic pydantic_core sniffio tenacity typing_extensions".split()
+)
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # the latter from Python 3.14 on
 # Libraries outside the base, each at home in one place.
 EXTRAS = {
-    "_http": {"aiohttp", "aiohappyeyeballs"},
+    "_http": {"aiohttp"},
     "calling": {"trio"},
     "prices": {"genai_prices"},
     "conversations": {"sqlalchemy"},
@@ -71,7 +73,7 @@ EXTRAS = {
     "serve": {"starlette", "uvicorn", "cryptography"},
     "cli": {"typer", "rich", "prompt_toolkit"},
 }
-ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "docstring_parser": {"schema"}}
+ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "h11": {"_http"}, "docstring_parser": {"schema"}}
 # Each has one function that loads a module by name: a part of the package, or what the user names.
 DOORS = {"agentkit.model", "agentkit.cli.extras", "agentkit.cli.loading"}
 

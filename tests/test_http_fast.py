@@ -15,7 +15,7 @@ import trio
 
 from agentkit import ChatModel
 from agentkit._http import AsyncHttp, HttpRequest
-from agentkit._http.fast import FastTransport
+from agentkit._http.llhttp import LlhttpParser
 from agentkit.errors import ConnectionFailed, ProtocolError, TimedOut, UsageError
 from agentkit.testing import FakeEndpoint, say
 from tests.http_server import Limits, Peer, Server, always, answer, chunk, chunked_head, session
@@ -113,7 +113,7 @@ def test_a_connection_that_was_given_up_while_the_loop_stood_still_is_not_used()
         peer.send(answer())
 
     async def main() -> None:
-        http = AsyncHttp(transport=FastTransport())
+        http = AsyncHttp(parser=LlhttpParser)
         for _ in range(2):
             async with http.open(HttpRequest(server.url, {}, b"{}"), LONG) as response:
                 assert [piece async for piece in response.pieces()] == [b"hello"]
@@ -139,7 +139,7 @@ def test_cancelling_closes_the_connection(half: bool) -> None:
                 pass
 
     async def main() -> None:
-        http = AsyncHttp(transport=FastTransport())
+        http = AsyncHttp(parser=LlhttpParser)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read, http)
             await anyio.to_thread.run_sync(server.wait_for_requests, 1)
@@ -162,7 +162,7 @@ def test_a_cancelled_request_sends_no_more_of_itself() -> None:
                 came.append(len(data))
 
     async def main() -> None:
-        http = AsyncHttp(transport=FastTransport())
+        http = AsyncHttp(parser=LlhttpParser)
         with anyio.move_on_after(0.3):
             async with http.open(HttpRequest(server.url, {}, bytes(50_000_000)), LONG):
                 pass

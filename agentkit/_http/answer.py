@@ -13,7 +13,6 @@ from agentkit._http.request import Address, parse_url, raw_headers
 from agentkit.errors import EndpointError, UsageError
 
 if TYPE_CHECKING:
-    import httpcore
     import httpx
 
     from agentkit._http.allowance import Allowance
@@ -29,12 +28,6 @@ class Idler(Protocol):
     """A connection, or what stands for one."""
 
     def expired(self) -> bool: ...
-
-
-class SupportsBody(Protocol):
-    """A wire that knows whether a body in chunks comes next."""
-
-    at_body: bool
 
 
 _Line = TypeVar("_Line", bound=Idler)
@@ -84,18 +77,13 @@ class Stack(Generic[_Line]):
 class Route:
     """Where requests to one URL go: the address, and the connections that lead there. `name` stands in messages."""
 
-    __slots__ = ("address", "core_url", "name", "proxy", "stack")
+    __slots__ = ("address", "name", "proxy", "stack")
 
     def __init__(self, address: Address, stack: Stack[Any], proxy: httpx.Proxy | None) -> None:
-        import httpcore
-
         self.address = address
         self.proxy = proxy
         self.name = address.host if proxy is None else f"{address.host} (by the proxy {proxy.url.host})"
         self.stack = stack
-        scheme = b"https" if address.secure else b"http"
-        host = address.host.encode("ascii")
-        self.core_url = httpcore.URL(scheme=scheme, host=host, port=address.port, target=address.path)
 
 
 class Routes:
@@ -140,13 +128,11 @@ class Routes:
         self._pid = os.getpid()
 
 
-def core_request(route: Route, request: HttpRequest) -> httpcore.Request:
-    """The request as httpcore sends it."""
-    import httpcore
-
-    return httpcore.Request(
-        request.method, route.core_url, headers=all_headers(route.address, request), content=request.body
-    )
+def head_of(address: Address, request: HttpRequest) -> bytes:
+    """The first line of the request, and its headers."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), address.path)]
+    lines += [b"%b: %b" % header for header in all_headers(address, request)]
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def all_headers(address: Address, request: HttpRequest) -> list[tuple[bytes, bytes]]:
@@ -158,11 +144,6 @@ def all_headers(address: Address, request: HttpRequest) -> list[tuple[bytes, byt
     if address.authorization is not None and not any(name == b"authorization" for name, _ in raw):
         headers.append((b"authorization", address.authorization))
     return headers
-
-
-def in_plain_chunks(wire: SupportsBody, request: HttpRequest, headers: dict[str, str]) -> bool:
-    """Whether what comes next on the wire is a body in chunks, from its first byte on."""
-    return wire.at_body and request.method == "POST" and headers.get("transfer-encoding", "").lower() == "chunked"
 
 
 def httpx_timeouts(allowance: Allowance) -> dict[str, float | None]:

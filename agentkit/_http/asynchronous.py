@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, cast
 
 import anyio
+from sniffio import current_async_library
 
 from agentkit._http.allowance import Allowance
 from agentkit._http.answer import (
@@ -14,29 +15,33 @@ from agentkit._http.answer import (
     all_headers,
     check_client,
     check_open,
-    core_request,
+    head_of,
     httpx_timeouts,
-    in_plain_chunks,
     raise_translated,
     seconds_or_none,
 )
 from agentkit._http.body import MAX_BODY_BYTES, Body, join_headers
-from agentkit._http.chunks import READ_BYTES, Chunks
+from agentkit._http.h11_parser import H11Parser
+from agentkit._http.line_anyio import context_of_loop, dial_anyio
+from agentkit._http.line_asyncio import dial_asyncio
+from agentkit._http.reader import AnswerReader
 from agentkit._http.relay import take_async_relay
 from agentkit._http.request import raw_headers
-from agentkit._http.wire_async import AsyncLine, AsyncWire, context_of_loop, dial
 from agentkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    import httpcore
     import httpx
 
     from agentkit._http.allowance import TimeoutSettings
+    from agentkit._http.reader import Parser
     from agentkit._http.relay import AsyncRelay
-    from agentkit._http.request import HttpRequest
+    from agentkit._http.request import Address, HttpRequest
+
+MakeParser: TypeAlias = "Callable[[str], Parser]"
+"""A parser of the answer to a request with this method."""
 
 CLOSING_S = 0.5
 """How long closing may take when the task that closes is being cancelled."""
@@ -49,13 +54,19 @@ class AsyncTransport(Protocol):
     async def aclose(self) -> None: ...
 
 
-@runtime_checkable
-class AsyncConnections(Protocol):
-    """Connections of another kind than agentkit's own. A proxy of the environment is not their business."""
+class AsyncLine(Protocol):
+    """A connection of our own, on asyncio or trio."""
 
-    def answer(
-        self, route: Route, request: HttpRequest, allowance: Allowance, host: str, max_body_bytes: int, /
-    ) -> AsyncResponse: ...
+    @property
+    def unsent(self) -> bool: ...
+    @property
+    def heard(self) -> bool: ...
+    def send(self, head: bytes, body: bytes, allowance: Allowance) -> None: ...
+    async def read(self, *, answered: bool) -> bytes: ...
+    def leave(self, grace_s: float) -> None: ...
+    def rest(self) -> bool: ...
+    def expired(self) -> bool: ...
+    def is_alive(self) -> bool: ...
     async def aclose(self) -> None: ...
 
 
@@ -154,90 +165,94 @@ class AsyncResponse:
 class AsyncLineResponse(AsyncResponse):
     """An answer over a connection of our own."""
 
-    _release: Callable[[], Awaitable[None]]
+    _reader: AnswerReader
 
-    def __init__(self, route: Route, *args: Any) -> None:
+    def __init__(self, parser: MakeParser, route: Route, *args: Any) -> None:
         super().__init__(*args)
+        self._make_parser = parser
         self._route = route
         self._line: AsyncLine | None = None
 
     async def _open(self) -> None:
-        request = core_request(self._route, self._request)
-        answer = await self._ask_kept(request)
-        if answer is None:
-            answer = await self._ask(await dial(self._route.address, self._allowance), request)
+        head = head_of(self._route.address, self._request)
+        if not await self._ask_kept(head):
+            await self._ask(await dial(self._route.address, self._allowance), head)
         self._allowance.enter("read")
-        self.status = answer.status
-        self.headers = join_headers(answer.headers)
-        self._raw = aiter(cast("AsyncIterator[bytes]", answer.stream))
-        if self._line is not None and in_plain_chunks(self._line.wire, self._request, self.headers):
-            self._raw = _Unframed(self._line.wire, self._raw)
-        self._release = answer.aclose
+        self.status, self.headers = self._reader.status, self._reader.headers
 
-    async def _ask_kept(self, request: httpcore.Request) -> httpcore.Response | None:
-        """An answer over a kept connection; None if there is none, or it was dead before the request had left."""
+    async def _ask_kept(self, head: bytes) -> bool:
+        """Whether a kept connection gave an answer. None has if all were dead before the request had left."""
         line: AsyncLine | None
         while (line := self._route.stack.take()) is not None:
-            if not line.expired():
+            if line.is_alive():
                 break
             await line.aclose()
         else:
-            return None
+            return False
         try:
-            return await self._ask(line, request)
+            await self._ask(line, head)
         except Exception:
-            if line.wire.heard or not line.wire.unsent:
+            if line.heard or not line.unsent:
                 raise
             self._line = None
             await line.aclose()
-            return None
+            return False
+        return True
 
-    async def _ask(self, line: AsyncLine, request: httpcore.Request) -> httpcore.Response:
+    async def _ask(self, line: AsyncLine, head: bytes) -> None:
         self._line = line
-        line.wire.begin(self._allowance)
+        self._allowance.left()
         self._allowance.enter("first_byte")
-        return await line.connection.handle_async_request(request)
+        line.send(head, self._request.body, self._allowance)
+        method = self._request.method
+        self._reader = AnswerReader(self._make_parser(method), method, self._host)
+        while not self._reader.read_head(await line.read(answered=False)):
+            pass
+        self._raw = _RawBody(line, self._reader)
 
     async def _stop(self, grace_s: float) -> None:
         if self._line is not None:
-            self._line.wire.leave(grace_s)
+            self._line.leave(grace_s)
 
     async def _close(self, *, reusable: bool) -> None:
         line, self._line = self._line, None
         if line is None:
             return
-        try:
-            if reusable:
-                await self._release()
-        finally:
-            if not reusable or line.wire.unsent or not line.connection.is_idle():
-                await line.aclose()
-            elif surplus := self._route.stack.put(line):
-                await surplus.aclose()
+        if not (reusable and self._reader.reusable and line.rest()):
+            await line.aclose()
+        elif surplus := self._route.stack.put(line):
+            await surplus.aclose()
 
 
-class _Unframed:
-    """A body without the frame of its chunks, as far as they are plain; the rest of it comes from httpcore."""
+class _RawBody:
+    """The body as it comes, out of its frame."""
 
-    __slots__ = ("_chunks", "_rest", "_wire")
+    __slots__ = ("_data", "_line", "_reader")
 
-    def __init__(self, wire: AsyncWire, rest: AsyncIterator[bytes]) -> None:
-        self._wire = wire
-        self._rest = rest
-        self._chunks: Chunks | None = Chunks()
+    def __init__(self, line: AsyncLine, reader: AnswerReader) -> None:
+        self._line = line
+        self._reader = reader
+        self._data = reader.rest
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        while (chunks := self._chunks) is not None:
-            piece = chunks.take(await self._wire.read(READ_BYTES))
-            if chunks.rest is not None:
-                self._wire.put_back(chunks.rest)
-                self._chunks = None
-            if piece:
-                return piece
-        return await self._rest.__anext__()
+        if not self._reader.goes_on():
+            raise StopAsyncIteration
+        data, self._data = self._data, b""
+        return self._reader.feed(data or await self._line.read(answered=True))
+
+
+async def dial(address: Address, allowance: Allowance) -> AsyncLine:
+    """A new connection of the running event loop.
+
+    Raises:
+        ConnectionFailed: There is none to be had.
+        TimedOut: Not in the time allowed.
+    """
+    library = current_async_library()
+    return await (dial_asyncio if library == "asyncio" else dial_anyio)(address, allowance)
 
 
 class AsyncRelayedResponse(AsyncResponse):
@@ -372,8 +387,8 @@ class AsyncHttp:
     """Sends the requests of one endpoint, in the event loop that it is first used in.
 
     `client` is the caller's own httpx.AsyncClient, or one with its interface; it is used for every request and never
-    closed. `transport` takes the place of agentkit's own connections, and is closed with them; one of httpx's kind is
-    also the one to see to proxies.
+    closed. `transport` takes the place of agentkit's own connections, and is closed with them. `parser` judges what
+    comes over the latter, by default h11.
     Redirects are never followed, so a key reaches no other host.
     """
 
@@ -381,7 +396,8 @@ class AsyncHttp:
         self,
         client: httpx.AsyncClient | None = None,
         *,
-        transport: AsyncTransport | AsyncConnections | None = None,
+        transport: AsyncTransport | None = None,
+        parser: MakeParser | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         if client is not None:
@@ -389,8 +405,8 @@ class AsyncHttp:
         self._client = client
         self._transport = transport
         self._max_body_bytes = max_body_bytes
-        self._connections = transport if isinstance(transport, AsyncConnections) else None
-        self._routes = Routes(with_proxies=client is None and transport is self._connections)
+        self._parser = parser or H11Parser
+        self._routes = Routes(with_proxies=client is None and transport is None)
         self._closed = False
 
     def open(self, request: HttpRequest, timeouts: TimeoutSettings, deadline: float | None = None) -> AsyncResponse:
@@ -414,11 +430,9 @@ class AsyncHttp:
             return AsyncClientResponse(self._client, *common)
         if route.proxy is not None:
             return AsyncProxiedResponse(route.proxy, route, *common)
-        if self._connections is not None:
-            return self._connections.answer(route, *common)
         if self._transport is not None:
-            return AsyncTransportResponse(cast("AsyncTransport", self._transport), route, *common)
-        return AsyncLineResponse(route, *common)
+            return AsyncTransportResponse(self._transport, route, *common)
+        return AsyncLineResponse(self._parser, route, *common)
 
     async def aclose(self) -> None:
         """Close the connections that nothing uses; those in use close when they are done with."""

@@ -1,8 +1,7 @@
 """The frame of a body that comes in chunks, taken off many at a time.
 
-h11 takes 15 µs for a chunk, and endpoints send one for each token. So httpcore gets the head of an answer first, alone;
-chunks of the plainest form are then read here, and whatever is not of that form, the last chunk and what stands after
-it too, goes to httpcore from there on, which judges it. To h11, the chunks read here never were.
+h11 takes 15 µs for a chunk, and endpoints send one for each token. So chunks of the plainest form are read here, and
+whatever is not of that form is the parser's from there on.
 """
 
 from __future__ import annotations
@@ -10,20 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-READ_BYTES: Final = 64 * 1024
-_HEAD_END: Final = re.compile(rb"\n\r?\n")  # as h11 finds it
 _HEADER: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _HEADER_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{1,8}\r?")
 _NO_HEADER: Final = b"?\r\n"
 _CRLF: Final = b"\r\n"
-
-
-def head_size(data: bytes) -> int:
-    """How long the head is at the front of an answer in chunks; 0 if it is not whole, or another kind of answer."""
-    if not data.startswith(b"HTTP/1.1 200"):
-        return 0
-    found = _HEAD_END.search(data)
-    return found.end() if found is not None and b"chunked" in data[: found.end()].lower() else 0
 
 
 class Chunks:

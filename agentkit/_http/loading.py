@@ -15,8 +15,8 @@ def is_loaded() -> bool:
 def load() -> None:
     """Import what a request needs; in a thread beside the event loop, or before there is one."""
     import anyio.streams.tls
-    import httpcore
+    import h11
     import httpx
 
     # the names are looked up, for these packages import what is behind them at first use
-    _Loaded.value = all((httpx.URL, httpcore.AsyncHTTP11Connection, anyio.streams.tls.TLSStream, anyio.connect_tcp))
+    _Loaded.value = all((httpx.URL, h11.Connection, anyio.streams.tls.TLSStream, anyio.connect_tcp))

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from agentkit._http.abort import shut_down
+from agentkit._http.line import KEEP_ALIVE_S
 from agentkit._http.tls import shared_context
-from agentkit._http.wire import KEEP_ALIVE_S
 from agentkit.errors import UsageError
 
 if TYPE_CHECKING:

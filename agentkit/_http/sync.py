@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from agentkit._http.allowance import Allowance
 from agentkit._http.answer import (
@@ -12,24 +12,23 @@ from agentkit._http.answer import (
     all_headers,
     check_client,
     check_open,
-    core_request,
+    head_of,
     httpx_timeouts,
-    in_plain_chunks,
     raise_translated,
     seconds_or_none,
 )
 from agentkit._http.body import MAX_BODY_BYTES, Body, join_headers
-from agentkit._http.chunks import READ_BYTES, Chunks
+from agentkit._http.h11_parser import H11Parser
+from agentkit._http.line import Line, dial
+from agentkit._http.reader import AnswerReader
 from agentkit._http.relay import Sockets, take_relay
 from agentkit._http.request import raw_headers
-from agentkit._http.wire import Line, Wire, dial
 from agentkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
 
-    import httpcore
     import httpx
 
     from agentkit._http.abort import Aborter
@@ -122,7 +121,7 @@ class Response:
 class LineResponse(Response):
     """An answer over a connection of our own."""
 
-    _release: Callable[[], None]
+    _reader: AnswerReader
 
     def __init__(self, route: Route, *args: Any) -> None:
         super().__init__(*args)
@@ -130,45 +129,44 @@ class LineResponse(Response):
         self._line: Line | None = None
 
     def _open(self) -> None:
-        request = core_request(self._route, self._request)
-        answer = self._ask_kept(request)
-        if answer is None:
-            answer = self._ask(dial(self._route.address, self._allowance, self._aborter), request)
+        head = head_of(self._route.address, self._request)
+        if not self._ask_kept(head):
+            self._ask(dial(self._route.address, self._allowance, self._aborter), head)
         self._allowance.enter("read")
-        self.status = answer.status
-        self.headers = join_headers(answer.headers)
-        self._raw = iter(cast("Iterable[bytes]", answer.stream))
-        if self._line is not None and in_plain_chunks(self._line.wire, self._request, self.headers):
-            self._raw = _unframed(self._line.wire, self._raw)
-        self._release = answer.close
+        self.status, self.headers = self._reader.status, self._reader.headers
 
-    def _ask_kept(self, request: httpcore.Request) -> httpcore.Response | None:
-        """An answer over a kept connection; None if there is none, or it was dead before the request had left."""
+    def _ask_kept(self, head: bytes) -> bool:
+        """Whether a kept connection gave an answer. None has if all were dead before the request had left."""
         line: Line | None
         while (line := self._route.stack.take()) is not None:
-            if not line.expired():
+            if line.is_alive():
                 break
             line.close()
         else:
-            return None
+            return False
         try:
-            return self._ask(line, request)
+            self._ask(line, head)
         except Exception:
-            if line.wire.heard or not line.wire.unsent:
+            if line.heard or not line.unsent:
                 raise
             self._line = None
             line.close()
-            return None
+            return False
+        return True
 
-    def _ask(self, line: Line, request: httpcore.Request) -> httpcore.Response:
+    def _ask(self, line: Line, head: bytes) -> None:
         self._line = line
-        line.wire.begin(self._allowance, self._aborter)
         self._allowance.enter("first_byte")
-        return line.connection.handle_request(request)
+        line.send(head, self._request.body, self._allowance, self._aborter)
+        method = self._request.method
+        self._reader = AnswerReader(H11Parser(method), method, self._host)
+        while not self._reader.read_head(line.read(answered=False)):
+            pass
+        self._raw = _body(line, self._reader)
 
     def _drain(self) -> bool:
         if self._line is not None:
-            self._line.wire.leave(GRACE_S)
+            self._line.leave(GRACE_S)
         try:
             for _ in self._raw:
                 pass
@@ -180,23 +178,17 @@ class LineResponse(Response):
         line, self._line = self._line, None
         if line is None:
             return
-        if reusable:
-            self._release()
-        line.wire.finish()
-        if not reusable or line.wire.unsent or not line.connection.is_idle():
+        if not (reusable and self._reader.reusable and line.rest()):
             line.close()
         elif surplus := self._route.stack.put(line):
             surplus.close()
 
 
-def _unframed(wire: Wire, rest: Iterator[bytes]) -> Iterator[bytes]:
-    """A body without the frame of its chunks, as far as they are plain; the rest of it comes from httpcore."""
-    chunks = Chunks()
-    while chunks.rest is None:
-        if piece := chunks.take(wire.read(READ_BYTES)):
-            yield piece
-    wire.put_back(chunks.rest)
-    yield from rest
+def _body(line: Line, reader: AnswerReader) -> Iterator[bytes]:
+    data = reader.rest
+    while reader.goes_on():
+        yield reader.feed(data or line.read(answered=True))
+        data = b""
 
 
 class RelayedResponse(Response):

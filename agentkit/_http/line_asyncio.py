@@ -1,27 +1,22 @@
-"""One connection of asyncio's: what the extra `fast` writes to and reads from. Loaded by name only.
-
-As in `wire`, each single wait asks the request's allowance how long it may take.
-"""
+"""One connection over a transport of asyncio's. As in `line`, each single wait asks the request's allowance."""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import math
-import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
-from aiohappyeyeballs import (
-    start_connection,  # pyright: ignore[reportUnknownVariableType]  # it names a tuple without its items
-)
+import anyio.lowlevel
 
 from agentkit._http.faults import connect_failed, cut, system_error
-from agentkit._http.wire import JOINED_BYTES, KEEP_ALIVE_S, LeftError, is_readable
-from agentkit._http.wire_async import context_of_loop
+from agentkit._http.line import KEEP_ALIVE_S, LeftError, is_readable, joined
+from agentkit._http.line_anyio import context_of_loop
 
 if TYPE_CHECKING:
+    import asyncio
+    import socket
+
     from agentkit._http.allowance import Allowance
     from agentkit._http.request import Address
 
@@ -35,8 +30,8 @@ _NEXT_ADDRESS_S: Final = 0.25
 """How long one address of a host is tried before the next one is as well (RFC 8305)."""
 
 
-class FastLine(asyncio.Protocol):
-    """A connection, and the request that it serves at the moment.
+class AsyncioLine:
+    """A connection, and the request that it serves at the moment. To asyncio it is an asyncio.Protocol.
 
     `unsent`: the request did not leave whole. `heard`: something came back.
     """
@@ -98,11 +93,10 @@ class FastLine(asyncio.Protocol):
         self._allowance = allowance
         self.heard = False
         self._grace_s = None
-        if len(body) <= JOINED_BYTES:
-            self._rest = memoryview(head + body)
-        else:
-            self._transport.write(head)
-            self._rest = memoryview(body)
+        *before, last = joined(head, body)
+        for piece in before:
+            self._transport.write(piece)
+        self._rest = memoryview(last)
         self._send_more()
 
     async def read(self, *, answered: bool) -> bytes:
@@ -148,14 +142,10 @@ class FastLine(asyncio.Protocol):
         """Whether a kept connection can be used; also one that was lost while the event loop stood still is told."""
         return not (self.expired() or is_readable(self._socket))
 
-    def close(self) -> None:
-        """Close it without sending what is left."""
-        self._transport.abort()
-
     async def aclose(self) -> None:
-        """The same, and give the event loop the turn that it needs for it."""
-        self.close()
-        await asyncio.sleep(0)
+        """Close it without sending what is left, and give the event loop the turn that it needs for that."""
+        self._transport.abort()
+        await anyio.lowlevel.checkpoint()
 
     # Its own.
 
@@ -189,14 +179,14 @@ def _give_up(waiter: asyncio.Future[bool]) -> None:
         waiter.set_result(False)
 
 
-async def dial_fast(address: Address, allowance: Allowance) -> FastLine:
+async def dial_asyncio(address: Address, allowance: Allowance) -> AsyncioLine:
     """A new connection.
 
     Raises:
         ConnectionFailed: There is none to be had.
         TimedOut: Not in the time allowed.
     """
-    line: FastLine | None = None
+    line: AsyncioLine | None = None
     with anyio.move_on_after(allowance.left()) as scope:
         try:
             line = await _connect(address)
@@ -207,17 +197,18 @@ async def dial_fast(address: Address, allowance: Allowance) -> FastLine:
     return line
 
 
-async def _connect(address: Address) -> FastLine:
+async def _connect(address: Address) -> AsyncioLine:
+    import asyncio  # who comes here has it already; `import agentkit` need not bring it in
+
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {}
     if address.secure:
         options = {"ssl": await context_of_loop(), "server_hostname": address.host, "ssl_shutdown_timeout": _GOODBYE_S}
-    if _is_ip(address.host):
-        options |= {"host": address.host, "port": address.port}
-    else:
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        options["sock"] = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=loop)
-    _, line = await loop.create_connection(partial(FastLine, address, loop), **options)
+    if not _is_ip(address.host):
+        options |= {"happy_eyeballs_delay": _NEXT_ADDRESS_S, "interleave": 1}
+    line = AsyncioLine(address, loop)
+    protocol = cast("asyncio.Protocol", line)
+    await loop.create_connection(lambda: protocol, address.host, address.port, **options)
     return line
 
 
