@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
 from agentkit.errors import AgentKitError, ConnectionFailed, ProtocolError, UsageError
 
@@ -27,9 +27,6 @@ def translate(error: Exception, host: str, allowance: Allowance, *, answered: bo
     """
     if isinstance(error, AgentKitError):
         return error
-    behind = error if _is_aiohttp(error) else error.__cause__
-    if _is_aiohttp(behind) and (fault := _of_aiohttp(behind, host, answered=answered)):
-        return fault
     names = {cls.__name__ for cls in type(error).__mro__}
     for name, phase in _TIMEOUTS.items():
         if name in names:
@@ -48,30 +45,6 @@ def translate(error: Exception, host: str, allowance: Allowance, *, answered: bo
     if "TransportError" in names or "DecodingError" in names:
         return ConnectionFailed(f"the request to {host} failed ({type(error).__name__})", retryable=True)
     return None
-
-
-def _is_aiohttp(error: BaseException | None) -> TypeGuard[BaseException]:
-    return type(error).__module__.startswith("aiohttp.")
-
-
-def _of_aiohttp(error: BaseException, host: str, *, answered: bool) -> ConnectionFailed | ProtocolError | None:
-    """The error for one of aiohttp's, most of which httpx_aiohttp takes for a connection that came too late."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if "ServerTimeoutError" in names or "InvalidURL" in names:
-        return None
-    if "ClientProxyConnectionError" in names or "ClientHttpProxyError" in names:
-        reason = getattr(error, "strerror", None) or f"{getattr(error, 'status', '')} {getattr(error, 'message', '')}"
-        return _proxy_failed(host, reason.strip())
-    if "ClientConnectorError" in names:
-        # what tells a certificate's fault has no os_error, and the other way round
-        return connect_failed(
-            getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error, host
-        )
-    if "ClientResponseError" in names:
-        return garbled(getattr(error, "message", error), host, answered=answered)
-    if "TransferEncodingError" in str(error) and "Not enough data" not in str(error):
-        return garbled(getattr(error.__cause__, "message", error), host, answered=answered)
-    return cut(error, host, answered=answered)
 
 
 def _proxy_failed(host: str, reason: object) -> ConnectionFailed:
