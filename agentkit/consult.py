@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agentkit.approval import decision_from
-from agentkit.context import Context, Hook, Invoke, Retry
+from agentkit.context import Context, Hook, Invoke, Retry, asked
 from agentkit.errors import (
     AgentKitError,
     BadArguments,
@@ -97,13 +97,7 @@ def consult(
 
 
 def _asked(hook: Hook, context: Context[Any], *args: Any) -> Generator[Invoke, Any, Any]:
-    """What a function says. Its own error comes out as a UsageError, those that are a word to agentkit as they are."""
-    try:
-        return (yield Invoke(hook, context, args))
-    except (Retry, Refuse, AgentKitError):
-        raise
-    except Exception as error:
-        raise UsageError(f"{hook.what} failed with {type(error).__name__}: {error}") from error
+    return asked(hook, context, *args, words=(Retry, Refuse))
 
 
 def _instructions(state: State, context: Context[Any]) -> Generator[Invoke, Any, None]:

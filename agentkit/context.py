@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from agentkit.calling import Kind, finish, finish_async, kind_of
-from agentkit.errors import Cancelled, UsageError
+from agentkit.errors import AgentKitError, Cancelled, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from agentkit.messages import ToolCall, Usage
     from agentkit.transcript import Transcript
@@ -228,3 +228,15 @@ class Invoke:
     async def run(self) -> Any:
         """The result of any function; one that is not async holds the event loop meanwhile."""
         return await finish_async(self.start(), self.context.progress)
+
+
+def asked(
+    hook: Hook, context: Context[Any], *args: Any, words: tuple[type[Exception], ...] = ()
+) -> Generator[Invoke, Any, Any]:
+    """What a function says. Its own error comes out as a UsageError; `words` to agentkit, and its own, as they are."""
+    try:
+        return (yield Invoke(hook, context, args))
+    except Exception as error:
+        if isinstance(error, (AgentKitError, *words)):
+            raise
+        raise UsageError(f"{hook.what} failed with {type(error).__name__}: {error}") from error

@@ -11,8 +11,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from agentkit._json import is_object
-from agentkit.context import Context, Hook, Invoke
-from agentkit.errors import AgentKitError, UsageError
+from agentkit.context import Context, Hook, Invoke, asked
+from agentkit.errors import UsageError
 from agentkit.messages import ToolSpec
 from agentkit.tools import Tool, as_tool
 from agentkit.toolsearch import ranked
@@ -116,7 +116,7 @@ class Loaded(Source):
 
     def offer(self, context: Context[Any]) -> Placed:
         """The tools to offer just now."""
-        loaded = yield from _asked(self._hook, context)
+        loaded = yield from asked(self._hook, context)
         tools = [made(item) for item in listed(loaded, f"{self._hook.name} has to load a list of tools, not")]
         return (yield from _stepped(tools, self._steps, context))
 
@@ -137,7 +137,7 @@ class Conditional(Source):
 
     def offer(self, context: Context[Any]) -> Placed:
         """The tools to offer just now."""
-        if not (yield from _asked(self._hook, context)):
+        if not (yield from asked(self._hook, context)):
             return []
         return (yield from _offered(self._sources, context))
 
@@ -227,27 +227,17 @@ def _stepped(tools: Sequence[Tool], steps: Sequence[Step], context: Context[Any]
         if isinstance(step, Keep):
             kept: list[Tool] = []
             for tool in left:
-                if (yield from _asked(step.hook, context, tool)):
+                if (yield from asked(step.hook, context, tool)):
                     kept.append(tool)  # noqa: PERF401  # a comprehension cannot yield
             left = kept
         else:
             left = [step(tool) for tool in left]
     enabled: list[tuple[Place, Tool]] = []
     for tool in left:
-        wanted = (yield from _asked(tool.enabled, context)) if isinstance(tool.enabled, Hook) else tool.enabled
+        wanted = (yield from asked(tool.enabled, context)) if isinstance(tool.enabled, Hook) else tool.enabled
         if wanted:
             enabled.append((AT_THE_HEAD, tool))
     return enabled
-
-
-def _asked(hook: Hook, context: Context[Any], *args: Any) -> Generator[Invoke, Any, Any]:
-    """What a function says. Raises UsageError in place of its own error."""
-    try:
-        return (yield Invoke(hook, context, args))
-    except AgentKitError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{hook.name} failed with {type(error).__name__}: {error}") from error
 
 
 def made(item: object) -> Tool:

@@ -314,5 +314,5 @@ def test_a_function_that_fails_ends_the_run(driver: Driver) -> None:
 
     ended = outcome(driver, Agent(ScriptedModel(["x"]), tools=[Toolset(load=gone)]), "Hello")
     assert isinstance(ended, UsageError)
-    assert str(ended) == "gone failed with ConnectionError: no line"
+    assert str(ended) == "the load function gone failed with ConnectionError: no line"
     assert isinstance(ended.__cause__, ConnectionError)
