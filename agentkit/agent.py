@@ -20,7 +20,7 @@ from agentkit.context import Hook
 from agentkit.errors import UsageError
 from agentkit.guards import InputGuard, ToolGuard, input_guards_of, tool_guards_of
 from agentkit.handoffs import Handoff, handoff_tool
-from agentkit.history import Compaction
+from agentkit.history import Compaction, enough_for
 from agentkit.instructions import Instructions, joined, split
 from agentkit.model import Model, model_of
 from agentkit.output import Output
@@ -29,6 +29,7 @@ from agentkit.plan import Persona, Plan, fields_of, with_reader
 from agentkit.policy import Limits
 from agentkit.result import Result, result_of
 from agentkit.run import OnToolError, Run
+from agentkit.shown import Shown
 from agentkit.state import State
 from agentkit.streams import RunStream, RunStreamSync
 from agentkit.tools import Tool, tools_by_name
@@ -47,7 +48,7 @@ Deps = TypeVar("Deps", default=None)
 Out = TypeVar("Out", default=str)
 
 
-class Agent(Generic[Deps, Out]):
+class Agent(Shown, Generic[Deps, Out]):
     """A model with tools and instructions. It never changes; `with_` gives a changed copy.
 
     Args:
@@ -146,7 +147,7 @@ class Agent(Generic[Deps, Out]):
         self.on_tool_error: OnToolError = on_tool_error
         self.exchanges = exchanges
         self.eager = eager
-        self._handoffs = [item if isinstance(item, Handoff) else Handoff(item) for item in handoffs]
+        self.handoffs = tuple([item if isinstance(item, Handoff) else Handoff(item) for item in handoffs])
         self.persona = self._as_persona(tools, instructions)
         self.plan = Plan(
             **fields_of(self.persona),
@@ -163,10 +164,10 @@ class Agent(Generic[Deps, Out]):
 
     def _as_persona(self, items: Iterable[object], instructions: Instructions) -> Persona:
         tools, groups = tools_and_groups(items)
-        given = [handoff for handoff in self._handoffs if not handoff.is_later]
+        given = [handoff for handoff in self.handoffs if not handoff.is_later]
         reader = [output_reader()] if needs_reader(tools.values()) and output_reader() not in tools.values() else []
         tools = tools_by_name([*tools.values(), *(handoff_tool(handoff) for handoff in given), *reader])
-        if self._handoffs and not self.name:
+        if self.handoffs and not self.name:
             raise UsageError("an agent that hands over needs a name=, so that the transcript can tell who spoke")
         if self.output is not None and (taken := [spec.name for spec in self.output.specs if spec.name in tools]):
             raise UsageError(f"the tool {taken[0]!r} has the name of the output: rename one of them")
@@ -287,10 +288,13 @@ class Agent(Generic[Deps, Out]):
         if args.get("transcript") is not None:
             raise UsageError("conversation= and transcript= exclude each other: leave one of them out")
         if not isinstance(conversation, str):
+            if "busy" in args:
+                raise UsageError("busy= goes with a conversation's name: give store.open(…, busy=…) what it is")
             return conversation
         if self.store is None:
             raise UsageError(f"conversation={conversation!r} needs a store: Agent(store=Conversations(…))")
-        return self.store.open(conversation, busy=args.get("busy", "wait"))
+        enough = enough_for(self.plan.history, self.plan.compaction)
+        return self.store.open(conversation, busy=args.get("busy", "wait"), enough=enough)
 
     def _begin(
         self, prompt: Content | None, args: RunArgs, kept: Kept | None, *, stream: bool = False
@@ -327,6 +331,7 @@ class Agent(Generic[Deps, Out]):
             stream=stream,
             eager=self.eager,
             resume_stream=args.get("resume_stream", False),
+            pause=args.get("pause"),
             budgets=self._budgets(state, (args.get("budget"), self.budget)),
         )
         if kept is not None:
@@ -343,8 +348,8 @@ class Agent(Generic[Deps, Out]):
 
     def _planned(self, args: RunArgs, override: Overrides) -> Plan:
         """What holds for a run with these arguments."""
-        family = self._family()
-        if not args and override.is_nothing and len(family) <= 1 and not self._handoffs:
+        family = family_of(self)
+        if not args and override.is_nothing and len(family) <= 1 and not self.handoffs:
             return self.plan
         approve, limits = args.get("approve"), args.get("limits")
         check_kind("limits", limits, Limits, "Limits(…)")
@@ -375,33 +380,10 @@ class Agent(Generic[Deps, Out]):
         )
         if override.model is not None and plan.compaction is not None:
             plan.compaction = plan.compaction.by(None)
-        if self._handoffs:
+        if self.handoffs:
             others = {str(name): changed(persona) for name, persona in family.items() if name != self.name}
             plan.personas = {**others, str(self.name): plan}
         return plan
-
-    def _family(self) -> dict[str | None, Persona]:
-        """This agent and all that it may hand over to, and those in turn, by their names. Raises UsageError."""
-        family: dict[str | None, Persona] = {self.name: self.persona}
-        agents: dict[str | None, Agent[Any, Any]] = {self.name: self}
-        waiting: deque[Agent[Any, Any]] = deque([self])
-        while waiting:
-            agent = waiting.popleft()
-            later: list[Tool] = []
-            for handoff in agent._handoffs:  # noqa: SLF001  # it is of this class
-                other = handoff.agent
-                known = agents.setdefault(other.name, other)
-                if known is not other:
-                    raise UsageError(f"two agents of different kinds are named {other.name!r}: rename one")
-                if handoff.is_later:
-                    later.append(handoff_tool(handoff))
-                if other.name not in family:
-                    family[other.name] = other.persona
-                    waiting.append(other)
-            if later:
-                persona = family[agent.name]
-                family[agent.name] = replace(persona, tools=tools_by_name([*persona.tools.values(), *later]))
-        return family
 
     def _part(self, run: Run, pending: Pending, arguments: Mapping[str, Any]) -> Run:
         """The run of this agent that does a call of another run."""
@@ -429,6 +411,7 @@ class Agent(Generic[Deps, Out]):
             stream=run.stream,
             eager=self.eager,
             resume_stream=run.resume_stream,
+            pause=run.pause,
             budgets=self._budgets(state, (*run.budgets, self.budget)),
             part=(run, pending),
         )
@@ -438,6 +421,30 @@ class Agent(Generic[Deps, Out]):
         tools = f", tools={list(self.tools)}" if self.tools else ""
         output = f", output={self.output!r}" if self.output else ""
         return f"Agent({name}{self.model!r}{tools}{output})"
+
+
+def family_of(agent: Agent[Any, Any]) -> dict[str | None, Persona]:
+    """An agent and all that it may hand over to, and those in turn, by their names. Raises UsageError."""
+    family: dict[str | None, Persona] = {agent.name: agent.persona}
+    agents: dict[str | None, Agent[Any, Any]] = {agent.name: agent}
+    waiting = deque([agent])
+    while waiting:
+        giver = waiting.popleft()
+        later: list[Tool] = []
+        for handoff in giver.handoffs:
+            other = handoff.agent
+            known = agents.setdefault(other.name, other)
+            if known is not other:
+                raise UsageError(f"two agents of different kinds are named {other.name!r}: rename one")
+            if handoff.is_later:
+                later.append(handoff_tool(handoff))
+            if other.name not in family:
+                family[other.name] = other.persona
+                waiting.append(other)
+        if later:
+            persona = family[giver.name]
+            family[giver.name] = replace(persona, tools=tools_by_name([*persona.tools.values(), *later]))
+    return family
 
 
 def _both(first: Callable[[Event], None], second: Callable[[Event], None] | None) -> Callable[[Event], None]:

@@ -50,8 +50,17 @@ class Kept(Protocol):
 class Store(Protocol):
     """Where conversations are kept, as in agentkit.conversations."""
 
-    def open(self, name: str, *, busy: Literal["wait", "refuse"] = "wait", last: int | None = None) -> Kept:
-        """A conversation to go on with; a name that is new begins one."""
+    def open(
+        self,
+        name: str,
+        *,
+        busy: Literal["wait", "refuse"] = "wait",
+        enough: Callable[[Transcript], bool] | None = None,
+    ) -> Kept:
+        """A conversation to go on with; a name that is new begins one.
+
+        It may be read backwards from its end until `enough` says of what was read that no more is needed.
+        """
         ...
 
 
@@ -90,6 +99,8 @@ class RunArgs(TypedDict, total=False):
     agent's. `tools`, `instructions`: more of them, for each agent of the run. `budget`: what all runs that share it may
     cost. `on_event`: called with each event.
     `resume_stream`: a stream that breaks after something was told of it begins anew, with a Restarted event.
+    `pause`: asked before each step, a request to the model or calls of tools; if it says True, the run ends there,
+    paused, to be gone on with: for a program that is about to end.
     """
 
     transcript: Past
@@ -106,6 +117,7 @@ class RunArgs(TypedDict, total=False):
     budget: Budget | None
     on_event: Callable[[Event], None] | None
     resume_stream: bool
+    pause: Callable[[], bool] | None
 
 
 @dataclass(slots=True)

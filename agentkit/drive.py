@@ -25,7 +25,7 @@ from agentkit.toolcalls import Delegate, call_steps, failed, startable
 from agentkit.wire import Pulse, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from agentkit.chat.request import Request
     from agentkit.events import Event
@@ -242,18 +242,18 @@ class _Driver:
         while self.run.early and not self.caller.told.empty():
             self.hear(self.caller.told.get())
         for pending in self.run.startable_early(effect.reader.sealed_calls()) if effect.reader.sealed else ():
-            self.start(pending, early=True)
+            self.start([pending], early=True)
 
-    def start(self, pending: Pending, *, early: bool = False) -> None:
-        begun, context = self.run.begin(pending, self.caller.told.put, early=early)
-
-        def work() -> None:
-            begun.outcome = outcome_of(partial(self.call, begun, context))
-            self.caller.told.put(begun)
-
+    def start(self, calls: Sequence[Pending], *, early: bool = False) -> None:
+        started = [self.run.begin(pending, self.caller.told.put, early=early) for pending in calls]
         self.run.save()
-        threads.submit(work)
-        self.threaded.append(begun)
+        for begun, context in started:
+            threads.submit(partial(self.work, begun, context))
+            self.threaded.append(begun)
+
+    def work(self, begun: Begun, context: Context[Any]) -> None:
+        begun.outcome = outcome_of(partial(self.call, begun, context))
+        self.caller.told.put(begun)
 
     def call(self, begun: Begun, context: Context[Any]) -> ToolResult | None:
         """A call's result, waited for in this thread."""
@@ -277,8 +277,7 @@ class _Driver:
             if len(batch) == 1 and not run.begun and not self.needs_thread(batch[0]):
                 yield from self.run_here(batch[0])
                 continue
-            for pending in batch:
-                self.start(pending)
+            self.start(batch)
             yield from drained(self.outbox)
             try:
                 self.hear(told.get(timeout=run.time_left()))

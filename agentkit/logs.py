@@ -28,8 +28,9 @@ _redactor: Final = _Redactor()
 def redact(function: Callable[[str], str] | None) -> None:
     """Have a function of your own take out of a text what must not be seen: names, numbers, secrets.
 
-    It is applied to logs and to exchanges (bodies, headers, `curl()`) as they are looked at, in the whole process; what
-    goes to the endpoint, and the transcript, stay as they are. The key is hidden without it. None ends it.
+    It is applied to logs, to exchanges (bodies, headers, `curl()`) and to what notebooks and rich show, as they are
+    looked at, in the whole process; what goes to the endpoint, and the transcript, stay as they are. The key is hidden
+    without it. None ends it.
     """
     _redactor.function = function
 

@@ -195,7 +195,12 @@ def developer(text: str) -> Message:
 
 
 def user(content: Content) -> Message:
-    """A user's message."""
+    """A user's message.
+
+    Examples:
+        >>> user(["Who painted this?", Image("https://example.com/sunflowers.jpg")]).text
+        'Who painted this?'
+    """
     return Message({"role": "user", "content": content_data(content)})
 
 

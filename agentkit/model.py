@@ -112,6 +112,9 @@ class Model:
             caller.loop.close()
         return reply
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})" if self.name else f"{type(self).__name__}()"
+
 
 def _asked(messages: Messages, tools: Iterable[object], settings: Settings | Mapping[str, Any] | None) -> Request:
     if isinstance(messages, str):

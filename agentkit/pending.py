@@ -10,6 +10,7 @@ from agentkit._json import dumps, loads
 from agentkit.approval import Answer, Approve, Decision, Deny
 from agentkit.errors import UsageError
 from agentkit.messages import ToolCall, ToolResult
+from agentkit.shown import Shown, brief
 from agentkit.toolcalls import told
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Decisions: TypeAlias = Mapping[str, Decision | bool] | Decision | bool
 
 
 @dataclass(slots=True)
-class PendingCall:
+class PendingCall(Shown):
     """A call that waits for a decision.
 
     `id` is what it is decided by: the call's id, and in front of that, with slashes, those of the calls whose agents
@@ -35,6 +36,9 @@ class PendingCall:
     hold: Hold
     key: str
     path: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"PendingCall({self.id!r}, {self.call.name}, {brief(self.call.arguments)}, hold={self.hold!r})"
 
 
 def is_waiting(record: CallRecord) -> bool:

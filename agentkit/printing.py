@@ -32,6 +32,8 @@ from agentkit.events import (
     ToolProgress,
     ToolStarted,
 )
+from agentkit.looks.words import counted, tokens_of
+from agentkit.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -42,13 +44,6 @@ if TYPE_CHECKING:
 
 MAX_CHARS: Final = 200
 _PLAIN, _BOLD, _DIM, _RED, _YELLOW = "", "1", "2", "31", "33"
-# What a model or a tool says must not steer the terminal.
-_CONTROLS: Final = {
-    **dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}"),
-    ord("\t"): "\t",
-    ord("\n"): "\n",
-    ord("\r"): "",
-}
 
 
 class Printer:
@@ -179,7 +174,7 @@ class Printer:
         self._write("\n")
 
     def _write(self, text: str, style: str = _PLAIN) -> None:
-        text = text.translate(_CONTROLS)
+        text = plain(text)
         if not text:
             return
         self._at_start = text.endswith("\n")
@@ -219,20 +214,14 @@ async def print_events_async(events: AsyncIterable[Event], *, file: TextIO | Non
 def usage_line(result: Result[Any], steps: int) -> str:
     """What a run used, in one line."""
     calls, usage = len(result.tool_calls), result.usage
-    parts = [_count(steps, "step")]
+    parts = [counted(steps, "step")]
     if calls:
-        parts.append(_count(calls, "tool call"))
-    if usage.prompt_tokens or usage.completion_tokens:
-        cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
-        reasoning = f" ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else ""
-        parts.append(f"{usage.prompt_tokens} tokens in{cached}, {usage.completion_tokens} out{reasoning}")
+        parts.append(counted(calls, "tool call"))
+    if used := tokens_of(usage):
+        parts.append(used)
     if result.finish_reason == "length":
         parts.append("cut off at the token limit")
     return " · ".join(parts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _has_color(file: TextIO) -> bool:

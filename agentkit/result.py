@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar
@@ -11,6 +11,7 @@ from agentkit.errors import UsageError
 from agentkit.events import RunFinished
 from agentkit.pending import PendingCall, pending_calls
 from agentkit.prices import cost_of_entries
+from agentkit.shown import Shown, brief
 from agentkit.transcript import CallRecord, Transcript, entry_messages
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ Out = TypeVar("Out", default=str)
 
 
 @dataclass(slots=True)
-class Result(Generic[Out]):
+class Result(Shown, Generic[Out]):
     """What came of a run.
 
     `output` is the answer, of the agent's output type; `text` is it as the model wrote it. `status` is "done", or
-    "paused" while calls wait for a decision: `pending` says which, and `output` then raises. `transcript` is the whole
+    "paused" while calls wait for a decision, which `pending` names, or where `pause=` ended the run before it was done;
+    `output` then raises. `transcript` is the whole
     conversation, to go on from or to dump. `tool_calls` are this run's calls with their results, in order. `usage` sums
     up this run's replies, those of sub-agents included. `finish_reason` is the last reply's. `agent` is the name of the
     agent that had the last word. `exchanges` are the requests and responses as they went over the wire.
@@ -37,17 +39,19 @@ class Result(Generic[Out]):
     finish_reason: str | None
     tool_calls: tuple[CallRecord, ...]
     new_messages: list[dict[str, Any]]
-    exchanges: tuple[Exchange, ...] = field(default=(), repr=False)
+    exchanges: tuple[Exchange, ...] = ()
     status: Literal["done", "paused"] = "done"
     pending: tuple[PendingCall, ...] = ()
     agent: str | None = None
     _output: Any = None
-    _run: str = field(default="", repr=False)
+    _run: str = ""
 
     @property
     def output(self) -> Out:
         """The answer. Raises UsageError while the run is paused."""
         if self.status == "paused":
+            if not self.pending:
+                raise UsageError("the run was paused by its pause=; go on with run(transcript=result.transcript)")
             names = ", ".join(f"{call.call.name} ({call.id})" for call in self.pending)
             raise UsageError(
                 f"the run is paused, since these calls wait for a decision: {names}; go on with "
@@ -74,6 +78,11 @@ class Result(Generic[Out]):
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        if self.status == "paused":
+            return f"Result(paused, pending={[call.call.name for call in self.pending]})"
+        return f"Result({brief(self.output)}, tool_calls={len(self.tool_calls)})"
 
 
 def result_of(run: Run, past: Transcript) -> Result[Any]:

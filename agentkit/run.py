@@ -23,7 +23,7 @@ from agentkit.events import (
     ToolStarted,
 )
 from agentkit.logs import log
-from agentkit.loop import Consult, Effect, Finished, Tell, decide
+from agentkit.loop import CallModel, Consult, Effect, Finished, RunTools, Tell, decide
 from agentkit.messages import ToolCall, ToolResult, user
 from agentkit.pending import is_waiting
 from agentkit.state import State
@@ -113,6 +113,7 @@ class Run:
     stream: bool = False
     eager: bool = True
     resume_stream: bool = False
+    pause: Callable[[], bool] | None = None
     failure: ToolFailed | None = None
     cancelled: bool = False
     finished: bool = False
@@ -162,13 +163,21 @@ class Run:
                 self.state.say(self.inbox.popleft(), at=self.clock.now(), now=self.clock.monotonic())
             step = decide(self.state, self.clock.monotonic())
             if not isinstance(step, Finished):
-                return step
+                if not self._pauses_before(step):
+                    return step
+                step = Finished(paused=True)
             self.paused = step.paused
             # in this order: what another thread sends now is either seen here, or refused by `send`
             self.finished = True
             if not self.inbox:
                 return step
             self.finished = False
+
+    def _pauses_before(self, step: Effect) -> bool:
+        """Whether the run is to end before a request to the model or calls; not if some of those run already."""
+        asks = isinstance(step, CallModel) or (isinstance(step, Consult) and step.about == "summary")
+        is_new = asks or (isinstance(step, RunTools) and not self.begun)
+        return is_new and self.pause is not None and self.pause()
 
     def send(self, content: Content) -> None:
         """Put a message of the caller before the next question to the model. From any thread."""

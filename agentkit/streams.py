@@ -357,7 +357,7 @@ class RunStream(Stream[T], OfRun):
         return _Picked(self, lambda event: event if isinstance(event, StepFinished) else MISSING)
 
     def partials(self) -> AsyncIterator[Any]:
-        """The typed answer as far as it is known, each time that more is: see `Output.partial`.
+        """The typed answer as far as it is known, each time that more is: of an object a dict, of a list a list.
 
         A correction, or a reply whose stream broke, begins it anew. Raises UsageError without a typed output.
         """
@@ -387,7 +387,7 @@ class RunStreamSync(StreamSync[T], OfRun):
                 yield event
 
     def partials(self) -> Iterator[Any]:
-        """The typed answer as far as it is known, each time that more is: see `Output.partial`.
+        """The typed answer as far as it is known, each time that more is: of an object a dict, of a list a list.
 
         A correction, or a reply whose stream broke, begins it anew. Raises UsageError without a typed output.
         """

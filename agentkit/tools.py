@@ -14,6 +14,7 @@ from agentkit.errors import UsageError
 from agentkit.guards import ToolGuard, tool_guards_of
 from agentkit.messages import ToolCall, ToolSpec
 from agentkit.schema import BareSchema, FunctionSchema, describe
+from agentkit.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +23,7 @@ MAX_OUTPUT_CHARS: Final = 100_000
 OnUnknown: TypeAlias = Literal["retry", "ask", "fail"]
 
 
-class Tool(Function):
+class Tool(Shown, Function):
     """A function with what a model is told of it and how it is to be run. It stays callable as the function it was.
 
     See `tool` for the options.
@@ -70,6 +71,11 @@ class Tool(Function):
             raise UsageError(f"tool {schema.name}: timeout_s={timeout_s} must be more than 0")
         if max_output_chars < 1:
             raise UsageError(f"tool {schema.name}: max_output_chars={max_output_chars} must be 1 or more")
+        if external and keep_output:
+            raise UsageError(
+                f"tool {schema.name}: keep_output keeps what a function returns, and an external tool has none; its "
+                "Answer goes to the model, so shorten what you answer"
+            )
         if on_unknown not in (None, "retry", "ask", "fail"):
             raise UsageError(f"tool {schema.name}: on_unknown={on_unknown!r} is not one of 'retry', 'ask', 'fail'")
         self.function = function
@@ -297,7 +303,16 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
 
 
 def as_tool(function: object) -> Tool:
-    """A function as a tool; a Tool as it is. Raises UsageError."""
+    """A function as a tool; a Tool as it is. Raises UsageError.
+
+    Examples:
+        >>> def area(width: float, height: float = 1) -> float:
+        ...     return width * height
+        >>> as_tool(area).parameters["required"]
+        ['width']
+        >>> as_tool(area).call_sync({"width": "3", "height": 2})
+        6.0
+    """
     if isinstance(function, Tool):
         return function
     if isinstance(function, MethodType) and isinstance(function.__func__, Tool):

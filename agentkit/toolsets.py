@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from agentkit.context import Context, Hook
 from agentkit.errors import UsageError
 from agentkit.messages import ToolSpec
+from agentkit.shown import Shown
 from agentkit.tools import OnUnknown, Tool
 from agentkit.toolsources import (
     Conditional,
@@ -53,7 +54,7 @@ class ToolOptions(TypedDict, total=False):
     keep_output: bool
 
 
-class Toolset:
+class Toolset(Shown):
     """A group of tools: functions, Tools, tools as they stand in a request (dicts, ToolSpecs), and other toolsets.
 
     With `load` they come from a function of nothing or of the context, sync or async. It is asked before each request

@@ -11,6 +11,7 @@ from agentkit.approval import Approve, Decision, decision_data, decision_of
 from agentkit.entries import CallRecord, Entry, Hold, Pending, entry_messages, mapped_entry
 from agentkit.errors import UsageError
 from agentkit.messages import Message, ToolCall, ToolResult, Usage, calls_of, content_data, text_of
+from agentkit.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ NOT_RUN: Final = (
 )
 
 
-class Transcript:
+class Transcript(Shown):
     """A conversation as it was, complete: entries in order, each with its calls' results.
 
     A run copies the transcript that it is given (the entries are shared), so it never changes under its holder.

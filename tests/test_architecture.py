@@ -22,11 +22,11 @@ PACKAGE = ROOT / "agentkit"
 
 # Bottom to top. A module imports only from those above it here, at run time; a name may be a module or a package.
 LAYERS = (
-    "_json errors logs messages events approval entries transcript calling context guards instructions schema "
-    "tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing circuit "
-    "prices bound flow plan history tally landing state loop consult clock _http turns endpoint budget spending "
-    "wire run caller drive drive_async streams model fallback handoffs result args checks agent printing "
-    "conversations testing evals serve local cli"
+    "_json plain shown errors logs messages events approval entries transcript calling context guards instructions "
+    "schema tools outputs toolcalls pending toolsearch toolsources toolsets toolcheck output chat policy pacing "
+    "circuit prices bound flow plan history tally landing state loop consult clock _http turns endpoint budget "
+    "spending wire run caller drive drive_async streams model fallback handoffs result args checks agent looks "
+    "printing conversations testing evals serve local cli"
 ).split()
 # The same inside a package. One that is not listed has no order, only no cycles.
 WITHIN = {
@@ -41,6 +41,7 @@ WITHIN = {
     "conversations": (
         "faults seals words schema creating database rows leases kept searching listing memory store"
     ).split(),
+    "looks": "timeline view words parameters cards html terminal".split(),
     "serve": (
         "faults limits check fields request access seal decisions conversation replies showing running service "
         "preparing chat openapi page app server"
@@ -69,13 +70,14 @@ EXTRAS = {
     "conversations": {"sqlalchemy"},
     "local": {"xllamacpp"},
     "testing": {"pytest"},
+    "looks": {"rich"},
     "evals": {"rich"},
     "serve": {"starlette", "uvicorn", "cryptography"},
     "cli": {"typer", "rich", "prompt_toolkit"},
 }
 ONLY_IN = {"httpx": {"_http"}, "httpcore": {"_http"}, "h11": {"_http"}, "docstring_parser": {"schema"}}
 # Each has one function that loads a module by name: a part of the package, or what the user names.
-DOORS = {"agentkit.model", "agentkit.cli.extras", "agentkit.cli.loading"}
+DOORS = {"agentkit.model", "agentkit.shown", "agentkit.cli.extras", "agentkit.cli.loading"}
 
 FORBIDDEN_WORDS = re.compile(
     r"\bissues? (no\. ?|number )?#?\d|/wor[k]/|\bpypi[.]org|files[.]pythonhosted", re.IGNORECASE

@@ -217,7 +217,7 @@ def test_a_file_that_cannot_write_every_letter(encoding):
     file = io.TextIOWrapper(raw, encoding=encoding, newline="")
     Printer(file)(TextDelta("Đà Nẵng \ud800"))
     assert (
-        raw.getvalue().decode(encoding) == {"ascii": "?? N?ng ?", "cp1252": "?à N?ng ?", "utf-8": "Đà Nẵng ?"}[encoding]
+        raw.getvalue().decode(encoding) == {"ascii": "?? N?ng ?", "cp1252": "?à N?ng ?", "utf-8": "Đà Nẵng �"}[encoding]
     )
 
 

@@ -17,9 +17,10 @@ import pytest
 
 WHOLE: Final = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 """Whether each case of each table is tried."""
-SOON_S: Final = 1.0 if WHOLE else 15.0
-"""How long what should take no time may take. A slow machine that has more to do tells nothing of the promised second;
-what went wrong would take far longer than this, or for ever."""
+SOON_S: Final = 1.0 if WHOLE and "PYTEST_XDIST_WORKER" not in os.environ else 15.0
+"""How long what should take no time may take. A slow machine that has more to do, such as the other tests, tells
+nothing of the promised second, which holds in a deep run of one process; what went wrong would take far longer than
+this, or for ever."""
 
 
 def split(items: Sequence[pytest.Item], named: Iterable[str] = ()) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -39,15 +39,14 @@ class H11Parser:
             connection.receive_data(data)
             while not self.over:
                 event: Any = connection.next_event()
-                kind: Any = type(event)
-                if kind is h11.Data:
+                if isinstance(event, h11.Data):
                     pieces.append(bytes(event.data))
-                elif kind is h11.Response:
+                elif isinstance(event, h11.Response):
                     self._begin(event)
-                elif kind is h11.EndOfMessage:
+                elif isinstance(event, h11.EndOfMessage):
                     self.over = True
                     self.keeps_alive = self.keeps_alive and not connection.trailing_data[0]
-                elif kind is not h11.InformationalResponse:
+                elif not isinstance(event, h11.InformationalResponse):
                     break
         except h11.RemoteProtocolError as error:
             self.fault = str(error)

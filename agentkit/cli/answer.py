@@ -11,8 +11,8 @@ from pydantic_core import to_jsonable_python
 from agentkit._json import dumps
 from agentkit.cli.codes import DONE, PAUSED
 from agentkit.cli.console import View, say
-from agentkit.cli.plain import plain
 from agentkit.errors import AgentKitError, Cancelled
+from agentkit.plain import plain
 
 if TYPE_CHECKING:
     from agentkit.cli.choosing import Chosen

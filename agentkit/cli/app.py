@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,13 +22,14 @@ from agentkit.cli.deciding import decisions_of
 from agentkit.cli.endpoints import endpoint_of, models_of, prefixes, print_endpoints
 from agentkit.cli.files import load_transcript, save_transcript
 from agentkit.cli.keeping import Talk, print_conversations, store_of
-from agentkit.cli.loading import load_agent
+from agentkit.cli.loading import load_agent, load_deps
 from agentkit.cli.localmodel import model_name, path_of_model, pull
 from agentkit.cli.serving import serve_agent
 from agentkit.cli.show import show_transcript
 from agentkit.cli.tools import print_findings, print_tools
 from agentkit.errors import AgentKitError, UsageError
 from agentkit.logs import debug as log_to_terminal
+from agentkit.plain import plain
 from agentkit.transcript import Transcript
 
 _DEBUG: Final = "AGENTKIT_DEBUG"
@@ -179,9 +181,10 @@ def chat(
     check_file(transcript)
     if transcript is not None and conversation is not None:
         raise UsageError("--transcript and --conversation exclude each other: leave one of them out")
-    kept = transcript if conversation is None else Talk(store_of(store), conversation)
-    chosen = choose(agent, model=model, instructions=instructions, tools=tools or (), no_tools=no_tools, deps=deps)
-    _talk(Chat(chosen, kept, debug=is_debugging()))
+    with ExitStack() as ending:
+        kept = transcript if conversation is None else Talk(ending.enter_context(store_of(store)), conversation)
+        chosen = choose(agent, model=model, instructions=instructions, tools=tools or (), no_tools=no_tools, deps=deps)
+        _talk(Chat(chosen, kept, debug=is_debugging()))
 
 
 def _talk(talk: Chat) -> None:
@@ -248,10 +251,11 @@ def conversations(
     prefix: Annotated[str, typer.Argument(help="Only those whose names begin so.")] = "", *, store: StoreUrl = None
 ) -> None:
     """List the conversations in a store, newest first: when they last went on, how many messages they have, names."""
-    print_conversations(store_of(store), prefix)
+    with store_of(store) as opened:
+        print_conversations(opened, prefix)
 
 
-@app.command(epilog=_examples("agentkit serve mybot:agent --port 8080 --key secret"))
+@app.command(epilog=_examples("agentkit serve mybot:agent --port 8080 --key a-key-of-8-letters-up"))
 def serve(
     agent: GivenAgent,
     *,
@@ -260,9 +264,21 @@ def serve(
     key: Annotated[
         str | None, typer.Option(envvar="AGENTKIT_SERVE_KEY", help="The key that clients have to give.")
     ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AGENTKIT_SERVE_SECRET",
+            help="16 letters or more; with the same one conversations go on after a restart.",
+        ),
+    ] = None,
+    deps: DepsName = None,
 ) -> None:
-    """Offer an agent as a Chat Completions endpoint."""
-    serve_agent(load_agent(agent), name=agent, host=host, port=port, key=key)
+    """Offer an agent as a Chat Completions endpoint, with a page to chat.
+
+    Ctrl-C or SIGTERM ends it between two steps of its runs: clients are told so, and can go on.
+    """
+    given = None if deps is None else load_deps(deps)
+    serve_agent(load_agent(agent), name=agent, host=host, port=port, key=key, secret=secret, deps=given)
 
 
 @app.command(epilog=_examples("agentkit tools mybot:agent", "agentkit tools mybot:agent --strict"))
@@ -293,7 +309,8 @@ def models(
         answer.write("local\n")
         return
     endpoint = endpoint_of(prefix)
-    names = models_of(endpoint)
+    with err().status(f"asking {plain(endpoint.source)}"):
+        names = models_of(endpoint)
     label = "" if "://" in prefix else f"{endpoint.dialect.name}:"
     for name in names:
         answer.write(f"{label}{name}\n")

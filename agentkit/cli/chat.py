@@ -10,9 +10,9 @@ from agentkit.cli.deciding import Approver
 from agentkit.cli.files import load_transcript, save_transcript
 from agentkit.cli.keeping import Talk
 from agentkit.cli.lines import lines_of_stdin
-from agentkit.cli.plain import in_one_line
 from agentkit.cli.slash import NAMES, obey
 from agentkit.errors import AgentKitError, UsageError
+from agentkit.plain import in_one_line
 from agentkit.tools import Tool
 from agentkit.transcript import Transcript
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from agentkit.cli.plain import plain
 from agentkit.events import Retrying, ToolCallDelta, ToolDropped, ToolFinished, ToolStarted
+from agentkit.plain import plain
 from agentkit.printing import Printer
 
 if TYPE_CHECKING:

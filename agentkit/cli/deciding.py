@@ -9,8 +9,8 @@ from rich.text import Text
 from agentkit._json import is_object, loads
 from agentkit.approval import Answer, Approve, Decision, Deny
 from agentkit.cli.console import out, say
-from agentkit.cli.plain import plain, pretty
 from agentkit.errors import UsageError
+from agentkit.plain import plain, pretty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from agentkit.chat.dialects import DIALECTS
 from agentkit.chat.faults import fault
 from agentkit.chat.settings import nearest
 from agentkit.cli.console import for_tables, say
-from agentkit.cli.plain import plain
 from agentkit.endpoint import Endpoint
 from agentkit.errors import ProtocolError, UsageError
+from agentkit.plain import plain
 from agentkit.policy import Timeouts
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from agentkit.cli.console import out, say
 from agentkit.cli.extras import load_extra
 from agentkit.cli.files import data_folder
-from agentkit.cli.plain import in_one_line
 from agentkit.errors import UsageError
+from agentkit.plain import in_one_line
 
 if TYPE_CHECKING:
     from agentkit.conversations import Conversations, Kept

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from agentkit.cli.console import out, say
 from agentkit.cli.files import load_transcript
-from agentkit.cli.timeline import timeline_of
-from agentkit.cli.timeline_page import page_of
-from agentkit.cli.timeline_text import MAX_CHARS, Look, lines_of
 from agentkit.errors import UsageError
+from agentkit.looks.html import page_of
+from agentkit.looks.terminal import MAX_CHARS, Look, lines_of
+from agentkit.looks.timeline import timeline_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,8 @@ def show_transcript(path: Path, *, html: Path | None, full: bool) -> None:
     timeline = timeline_of(load_transcript(path, only_to_look=True))
     if html is None:
         console = out()
-        look = Look(None if full else MAX_CHARS, console.width if console.is_terminal else None)
+        width = console.width if console.is_terminal else None
+        look = Look(None if full else MAX_CHARS, width, hint=" (--full shows all)")
         for line in lines_of(timeline, look):
             console.print(line)
         return

@@ -9,11 +9,12 @@ from rich.text import Text
 
 from agentkit.cli.console import out, say
 from agentkit.cli.files import load_transcript, save_transcript
-from agentkit.cli.plain import plain
-from agentkit.cli.timeline import timeline_of
-from agentkit.cli.timeline_text import Look, lines_of, summary
 from agentkit.cli.tools import print_tools
 from agentkit.errors import UsageError
+from agentkit.looks.terminal import Look, lines_of
+from agentkit.looks.timeline import timeline_of
+from agentkit.looks.words import summary
+from agentkit.plain import plain
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:

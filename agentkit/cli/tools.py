@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from agentkit._json import is_list, is_object
 from agentkit.cli.console import for_tables, out, say
-from agentkit.cli.plain import in_one_line, plain
+from agentkit.looks.parameters import parameters_of
+from agentkit.plain import in_one_line, plain
 from agentkit.toolcheck import check_tools
 from agentkit.tools import Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from agentkit.toolcheck import ToolReport
     from agentkit.toolsets import Toolset
@@ -52,29 +52,3 @@ def print_findings(reports: Sequence[ToolReport]) -> bool:
     for name, finding in found:
         out().print(Text(f"{plain(name)}: ", "bold").append(plain(finding), "yellow"))
     return bool(found)
-
-
-def parameters_of(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Each parameter with its type, those that may be left out in brackets."""
-    properties = schema.get("properties")
-    required = schema.get("required")
-    needed: list[Any] = list(required) if is_list(required) else []
-    for name, described in (properties if is_object(properties) else {}).items():
-        shown = f"{name}: {type_of(described)}"
-        yield shown if name in needed else f"[{shown}]"
-
-
-def type_of(schema: object) -> str:
-    """A JSON Schema's type in few words."""
-    if not is_object(schema):
-        return "anything"
-    if is_list(words := schema.get("enum")):
-        return " | ".join(repr(word) for word in words[:5]) + (" | …" if len(words) > 5 else "")
-    if is_list(several := schema.get("anyOf")):
-        return " | ".join(map(type_of, several))
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    kind = schema.get("type", "anything")
-    if kind == "array":
-        return f"array of {type_of(schema.get('items'))}"
-    return " | ".join(map(str, kind)) if is_list(kind) else str(kind)

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from agentkit._json import is_object
 from agentkit.errors import UsageError
 from agentkit.evals.cases import Outcome
+from agentkit.looks.cards import card_of
+from agentkit.looks.view import Card, Table, Words
+from agentkit.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +64,7 @@ class Change:
         return f"{kind}: {self.target}, {self.case}: {before} → {after}"
 
 
-class Report:
+class Report(Shown):
     """The outcomes of an evaluation. `at` is when it began, in Unix time."""
 
     def __init__(self, name: str, outcomes: Sequence[Outcome], *, at: float = 0.0) -> None:
@@ -107,25 +110,12 @@ class Report:
 
     def table(self) -> str:
         """All of it as text: a line for each case, a column for each target, and the sums."""
-        sums = [self.summary(target) for target in self.targets]
-        rows = [["case", *self.targets]]
-        for case in self.cases:
-            name = case if len(case) <= _CASE_CHARS else case[: _CASE_CHARS - 1] + "…"
-            rows.append([name, *(_cell(self.of(target, case)) for target in self.targets)])
-        rule = len(rows)
-        rows.append(["passed", *(f"{each.passed}/{each.count}" for each in sums)])
-        measures = dict.fromkeys(name for each in sums for name in each.scores)
-        rows += [[f"mean {name}", *(_number(each.scores.get(name)) for each in sums)] for name in measures]
-        if any(each.errors for each in sums):
-            rows.append(["errors", *(str(each.errors) for each in sums)])
-        rows.append(["median seconds", *(f"{each.seconds:.1f}" for each in sums)])
-        if any(each.tokens for each in sums):
-            rows.append(["tokens", *(str(each.tokens) for each in sums)])
-        if any(each.cost is not None for each in sums):
-            rows.append(["USD", *("-" if each.cost is None else f"{each.cost:.4f}" for each in sums)])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        head, cases, sums = _rows(self)
+        rows = [head, *cases, *sums]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         line = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        rule = 1 + len(cases)
         return "\n".join([lines[0], line, *lines[1:rule], line, *lines[rule:]])
 
     def failures(self) -> str:
@@ -170,6 +160,38 @@ class Report:
 
     def __repr__(self) -> str:
         return f"Report({self.name!r}, {sum(each.passed for each in self.outcomes)} of {len(self.outcomes)} passed)"
+
+
+def _rows(report: Report) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """The head of the table, its line for each case, and its sums."""
+    sums = [report.summary(target) for target in report.targets]
+    cases = [
+        [
+            case if len(case) <= _CASE_CHARS else case[: _CASE_CHARS - 1] + "…",
+            *(_cell(report.of(target, case)) for target in report.targets),
+        ]
+        for case in report.cases
+    ]
+    rows = [["passed", *(f"{each.passed}/{each.count}" for each in sums)]]
+    measures = dict.fromkeys(name for each in sums for name in each.scores)
+    rows += [[f"mean {name}", *(_number(each.scores.get(name)) for each in sums)] for name in measures]
+    if any(each.errors for each in sums):
+        rows.append(["errors", *(str(each.errors) for each in sums)])
+    rows.append(["median seconds", *(f"{each.seconds:.1f}" for each in sums)])
+    if any(each.tokens for each in sums):
+        rows.append(["tokens", *(str(each.tokens) for each in sums)])
+    if any(each.cost is not None for each in sums):
+        rows.append(["USD", *("-" if each.cost is None else f"{each.cost:.4f}" for each in sums)])
+    return ["case", *report.targets], cases, rows
+
+
+@card_of.register
+def _card(report: Report) -> Card:
+    head, cases, sums = _rows(report)
+    table = Table(tuple(map(tuple, [*cases, *sums])), tuple(head))
+    failures = (Words(report.failures(), "not passed", is_code=True),) if report.pass_rate < 1 else ()
+    passed = f"{sum(each.passed for each in report.outcomes)} of {len(report.outcomes)} passed"
+    return Card(f"Report {report.name}", (passed,), (table, *failures) if report.outcomes else ())
 
 
 def _mean(outcomes: Sequence[Outcome]) -> float | None:

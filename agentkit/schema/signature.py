@@ -77,7 +77,8 @@ def _class_docstring(cls: type) -> str | None:
     # dataclass writes the signature where there is no docstring.
     if cls.__doc__ is not None and not cls.__doc__.startswith(f"{cls.__name__}("):
         return cls.__doc__
-    return getattr(vars(cls).get("__init__"), "__doc__", None)
+    init = vars(cls).get("__init__")
+    return init and init.__doc__
 
 
 def _is_plain(function: Any) -> bool:

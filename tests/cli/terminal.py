@@ -28,10 +28,14 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\
 
 
 class Terminal:
-    """`with Terminal("chat", "bots:agent") as terminal`: what it shows comes without colours and cursor moves."""
+    """`with Terminal("chat", "bots:agent") as terminal`: what it shows comes without colours and cursor moves.
+
+    `bytes` is all that came, as it came.
+    """
 
     def __init__(self, *args, folder, timeout_s=40.0, **environment):
         self.seen = ""
+        self.bytes = b""
         self.timeout_s = timeout_s
         self._here, there = pty.openpty()
         fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
@@ -91,6 +95,7 @@ class Terminal:
             data = os.read(self._here, 65536)
         except OSError:  # Linux says so when the other end is closed
             return False
+        self.bytes += data
         text = self._raw + self._decoder.decode(data)
         begun = BEGUN.search(text)  # a sequence may come in two pieces
         end = len(text) if begun is None else begun.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,21 +16,49 @@ if sys.platform != "win32":
     from tests.cli.terminal import Terminal
 
 
-@pytest.fixture
-def chat(tmp_path):
-    """A chat with an agent of bots.py, at its first prompt."""
-    opened = []
+class Chats:
+    """Chats with agents of bots.py, each at its prompt; one that a test has done with serves the next, for to begin one
+    takes a second."""
 
-    def begin(agent="bots:agent", *args):
-        terminal = Terminal("chat", agent, *args, folder=tmp_path)
-        opened.append(terminal)
+    def __init__(self, folder):
+        self.folder = folder
+        self._free = None
+
+    def begin(self, agent="bots:agent", *args, folder=None):
+        terminal = Terminal("chat", agent, *args, folder=folder or self.folder)
         terminal.ready()
         return terminal
 
-    begin.folder = tmp_path
-    yield begin
-    for terminal in opened:
-        terminal.__exit__()
+    @contextmanager
+    def lent(self):
+        terminal, self._free = self._free or self.begin(), None
+        try:
+            yield terminal
+            assert "a new conversation" in ask(terminal, "/clear")
+        except BaseException:
+            terminal.__exit__()
+            raise
+        self._free = terminal
+
+    def close(self):
+        if self._free is not None:
+            self._free.enter("/quit")
+            assert self._free.end() == 0
+            self._free.__exit__()
+
+
+@pytest.fixture(scope="module")
+def chats(tmp_path_factory):
+    made = Chats(tmp_path_factory.mktemp("chats"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def terminal(chats):
+    """A chat with bots:agent, at its prompt."""
+    with chats.lent() as terminal:
+        yield terminal
 
 
 def ask(terminal, text):
@@ -38,8 +67,7 @@ def ask(terminal, text):
     return terminal.ready()
 
 
-def test_a_conversation(chat):
-    terminal = chat()
+def test_a_conversation(terminal):
     shown = ask(terminal, "Which shelf?")
     assert "(A book is asked for.)" in shown
     assert '→ shelf_of(title="Dune")' in shown
@@ -47,43 +75,32 @@ def test_a_conversation(chat):
     assert "It says: A3 has Dune." in shown
     assert "2 steps" in shown
     assert "You said 2 things." in ask(terminal, "how many")
-    terminal.enter("/quit")
-    assert terminal.end() == 0
 
 
-def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(chat):
-    terminal = chat()
+def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(terminal):
     ask(terminal, "hello")
     terminal.enter("wait")
     terminal.expect("→ wait_for(minutes=10)")
     terminal.type("\x03")
     assert "stopped" in terminal.ready()
     assert "You said 3 things." in ask(terminal, "how many")
-    terminal.type("\x03")
-    assert terminal.end() == 0
 
 
-@slow
-def test_ctrl_c_clears_a_line_first(chat):
-    terminal = chat()
+def test_ctrl_c_clears_a_line_first(terminal):
     terminal.type("half a line")
     terminal.expect("half a line")
     terminal.type("\x03")
     assert "You said 'whole'." in ask(terminal, "whole")
-    terminal.type("\x04")
-    assert terminal.end() == 0
 
 
-@slow
 @pytest.mark.parametrize(
     "typed", ["one\\\rtwo", "one\x1b\rtwo", "\x1b[200~one\ntwo\x1b[201~"], ids=["\\", "alt", "paste"]
 )
-def test_several_lines(chat, typed):
-    assert "You said 'one\\ntwo'." in ask(chat(), typed)
+def test_several_lines(terminal, typed):
+    assert "You said 'one\\ntwo'." in ask(terminal, typed)
 
 
-def test_commands(chat, tmp_path):
-    terminal = chat()
+def test_commands(terminal, chats):
     assert "/save FILE" in ask(terminal, "/help")
     assert "about 255 tokens of each request" in ask(terminal, "/tools")
     ask(terminal, "hello")
@@ -103,42 +120,34 @@ def test_commands(chat, tmp_path):
     assert "unknown prefix 'nowhere'" in ask(terminal, "/model nowhere:x")
     assert "there is no /nothing; the commands are /help" in ask(terminal, "/nothing")
     assert "You said '/usr/bin is a path'." in ask(terminal, "/usr/bin is a path")
-    assert len(Transcript.load((tmp_path / "talk.json").read_text())) == 2
+    assert len(Transcript.load((chats.folder / "talk.json").read_text())) == 2
 
 
 @slow
-def test_an_error_ends_an_answer_and_not_the_chat(chat):
-    terminal = chat("bots:broken")
-    for _ in range(2):
-        shown = ask(terminal, "hello")
-        assert "agentkit: HTTP 500: the disk is full" in shown
-        assert "Traceback" not in shown
+def test_an_error_ends_an_answer_and_not_the_chat(chats):
+    with chats.begin("bots:broken") as terminal:
+        for _ in range(2):
+            shown = ask(terminal, "hello")
+            assert "agentkit: HTTP 500: the disk is full" in shown
+            assert "Traceback" not in shown
 
 
 @slow
-def test_a_kept_conversation(chat, tmp_path):
-    first = chat("bots:agent", "--transcript", "talk.json")
-    ask(first, "hello")
-    kept = tmp_path / "talk.json"
-    assert len(Transcript.load(kept.read_text())) == 2
-    assert oct(kept.stat().st_mode & 0o777) == "0o600"
-    first.enter("/quit")
-    first.end()
-    again = chat("bots:agent", "--transcript", "talk.json")
-    assert "You said 2 things." in ask(again, "how many")
-
-
-@slow
-def test_what_was_typed_is_remembered(chat, tmp_path):
-    first = chat()
-    ask(first, "remember me")
-    first.enter("/quit")
-    first.end()
-    again = chat()
-    again.type("\x1b[A")  # the arrow up: /quit
-    again.type("\x1b[A\r")
-    assert "You said 'remember me'." in again.ready()
-    assert oct((tmp_path / "history").stat().st_mode & 0o777) == "0o600"
+def test_what_is_kept_and_what_was_typed_is_there_again(chats, tmp_path):
+    with chats.begin("bots:agent", "--transcript", "talk.json", folder=tmp_path) as first:
+        ask(first, "remember me")
+        kept = tmp_path / "talk.json"
+        assert len(Transcript.load(kept.read_text())) == 2
+        assert [oct(path.stat().st_mode & 0o777) for path in (kept, tmp_path / "history")] == ["0o600"] * 2
+        first.type("\x04")
+        assert first.end() == 0
+    with chats.begin("bots:agent", "--transcript", "talk.json", folder=tmp_path) as again:
+        assert "You said 2 things." in ask(again, "how many")
+        again.type("\x1b[A")  # the arrow up: how many
+        again.type("\x1b[A\r")
+        assert "You said 'remember me'." in again.ready()
+        again.type("\x03")
+        assert again.end() == 0
 
 
 def test_a_watched_run_streams(tmp_path):
@@ -171,10 +180,9 @@ def test_lines_from_a_pipe(command):
     assert "2 replies" in ran.stderr
 
 
-def test_calls_are_approved_in_their_place(chat, tmp_path):
-    terminal = chat()
+def test_calls_are_approved_in_their_place(terminal, chats):
     shown = ask(terminal, "burn them")
-    assert "? burn  call_1" in shown
+    assert "? burn  call_" in shown
     assert '"title": "Emma"' in shown
     assert "n WHY: don't, and tell the model why" in ask(terminal, "what?")
     assert '"title": "Dune"' in ask(terminal, "y")
@@ -183,14 +191,12 @@ def test_calls_are_approved_in_their_place(chat, tmp_path):
     assert "? ask_owner" in ask(terminal, "ask the owner")
     assert "It says: Of course." in ask(terminal, "Of course")
     assert "You said 3 things." in ask(terminal, "how many")
-    typed = (tmp_path / "history").read_text()
+    typed = (chats.folder / "history").read_text()
     assert "burn them" in typed
     assert "not this one" not in typed
 
 
-@slow
-def test_arguments_are_changed_at_the_terminal(chat):
-    terminal = chat()
+def test_arguments_are_changed_at_the_terminal(terminal):
     ask(terminal, "burn them")
     terminal.enter("e")
     terminal.expect("arguments:")
@@ -201,12 +207,11 @@ def test_arguments_are_changed_at_the_terminal(chat):
 
 
 @slow
-def test_calls_that_wait_are_asked_about_when_the_chat_goes_on(chat):
-    first = chat("bots:agent", "--transcript", "talk.json")
-    ask(first, "burn them")
-    first.type("\x04")
-    assert first.end() == 0
-    again = Terminal("chat", "bots:agent", "--transcript", "talk.json", folder=chat.folder)
-    with again:
+def test_calls_that_wait_are_asked_about_when_the_chat_goes_on(chats, tmp_path):
+    with chats.begin("bots:agent", "--transcript", "talk.json", folder=tmp_path) as first:
+        ask(first, "burn them")
+        first.type("\x04")
+        assert first.end() == 0
+    with Terminal("chat", "bots:agent", "--transcript", "talk.json", folder=tmp_path) as again:
         assert "? burn  call_1" in again.ready()
         assert "burnt 1 of Emma and burnt 1 of Dune" in ask(again, "a")

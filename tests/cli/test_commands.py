@@ -13,8 +13,8 @@ import pytest
 
 from agentkit import Agent, ChatModel, tool
 from agentkit.cli.app import app
-from agentkit.cli.tools import parameters_of, type_of
 from agentkit.local.fetching import DEFAULT
+from agentkit.looks.parameters import parameters_of, type_of
 from agentkit.testing import ScriptedModel
 
 ROOT = Path(__file__).parent.parent.parent
@@ -163,10 +163,14 @@ def test_serving(tmp_path):
             model = ChatModel("librarian", base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-served")
             assert model.reply_sync("hello").text == "You said 'hello'."
             model.endpoint.close()
+            taken = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         finally:
             server.send_signal(signal.SIGINT)
-        server.stderr.read()
+        logged = server.stderr.read()
     assert server.returncode == 0
+    assert '"path":"/v1/chat/completions","key":"key 1","model":"librarian"' in logged
+    assert taken.returncode == 2
+    assert f"agentkit: nothing can be served at 127.0.0.1:{port}: give another port" in taken.stderr
 
 
 def test_serving_to_other_machines_needs_a_key(command):

@@ -22,7 +22,7 @@ def ask(terminal, text):
 
 
 @needs_terminal
-def test_a_conversation_goes_on_in_another_chat(tmp_path):
+def test_a_conversation_goes_on_in_another_chat(tmp_path, command):
     def chat():
         return Terminal("chat", "bots:agent", "-c", "ann/library", folder=tmp_path, XDG_DATA_HOME=str(tmp_path))
 
@@ -36,9 +36,9 @@ def test_a_conversation_goes_on_in_another_chat(tmp_path):
         terminal.process.kill()
     database = tmp_path / "agentkit" / "conversations.db"
     assert oct(database.parent.stat().st_mode & 0o777) == "0o700"
-    with chat() as terminal:
-        terminal.expect("conversation 'ann/library' is open in process")
-        assert terminal.end() == 2
+    refused = command("chat", "bots:agent", "-c", "ann/library", "--store", f"sqlite:///{database}", stdin="hello\n")
+    assert refused.exit_code == 2
+    assert "conversation 'ann/library' is open in process" in refused.stderr
     run_sql(f"sqlite:///{database}", "UPDATE agentkit_conversations SET expires_at = 0")
     with chat() as terminal:
         shown = terminal.ready()

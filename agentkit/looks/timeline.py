@@ -1,6 +1,6 @@
 """A transcript as a story: who said what, which calls were made, when, for how many tokens. Pure.
 
-The terminal's view and the page are both made from it.
+What the user's redactor takes out is not in it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from agentkit._json import dumps, is_list, is_object
 from agentkit.approval import Answer, Approve, Deny
-from agentkit.cli.plain import pretty
+from agentkit.logs import redacted
 from agentkit.messages import Usage
+from agentkit.plain import pretty
 from agentkit.prices import cost_of_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agentkit.approval import Decision
     from agentkit.entries import CallRecord, Entry, Hold
+    from agentkit.messages import Message
     from agentkit.transcript import Transcript
 
 Speaker: TypeAlias = Literal["instructions", "user", "model", "agentkit"]
-_WAITING: Final[dict[Hold, str]] = {
+WAITING: Final[dict[Hold, str]] = {
     "ask": "waits to be asked about",
     "approval": "waits for approval",
     "answer": "waits for its answer",
@@ -72,6 +74,7 @@ class Moment:
     index: int
     speaker: Speaker
     text: str
+    message: Message
     step: int = 0
     reasoning: str = ""
     attachments: tuple[Attachment, ...] = ()
@@ -86,7 +89,11 @@ class Moment:
     usage: Usage | None = None
     cost: float | None = None
     instructions: tuple[tuple[str, str], ...] = ()
-    raw: str = ""
+
+    @property
+    def raw(self) -> str:
+        """The message as it was sent or received."""
+        return _seen(self.message.json.decode("utf-8", "replace"))
 
 
 @dataclass(slots=True)
@@ -106,7 +113,11 @@ class Timeline:
 
 def timeline_of(transcript: Transcript) -> Timeline:
     """The timeline of a transcript, those of sub-agents inside it."""
-    entries = list(transcript)
+    return timeline_of_entries(list(transcript), transcript.mended)
+
+
+def timeline_of_entries(entries: Sequence[Entry], mended: tuple[str, ...] = ()) -> Timeline:
+    """The same of some of its entries."""
     times = [entry.at for entry in entries if entry.at]
     began = min(times, default=None)
     moments = tuple(_moment(index, entry, began) for index, entry in enumerate(entries))
@@ -122,7 +133,7 @@ def timeline_of(transcript: Transcript) -> Timeline:
         lasted_s=None if began is None else max([*times, *starts]) - began,
         usage=sum(usages, Usage()),
         cost=cost_of_entries(entries) or None,
-        mended=transcript.mended,
+        mended=mended,
     )
 
 
@@ -133,9 +144,10 @@ def _moment(index: int, entry: Entry, began: float | None) -> Moment:
     return Moment(
         index,
         _speaker(entry),
-        text or (refusal if isinstance(refusal, str) else ""),
+        redacted(text or (refusal if isinstance(refusal, str) else "")),
+        entry.message,
         step=entry.step,
-        reasoning=_reasoning(data),
+        reasoning=redacted(_reasoning(data)),
         attachments=attachments,
         calls=tuple(_call(record, began) for record in entry.calls),
         at=entry.at,
@@ -148,7 +160,6 @@ def _moment(index: int, entry: Entry, began: float | None) -> Moment:
         usage=entry.usage,
         cost=cost_of_entries([entry]) or None if entry.author == "model" else None,
         instructions=tuple(_instructions(entry.instructions)),
-        raw=pretty(entry.message.json.decode("utf-8", "replace")),
     )
 
 
@@ -169,7 +180,7 @@ def _reasoning(data: Mapping[str, Any]) -> str:
 def _instructions(made: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for agent, texts in made.items():
         if told := "\n\n".join(filter(None, texts)):
-            yield agent, told
+            yield agent, redacted(told)
 
 
 def _decided(decision: Decision | None) -> tuple[str | None, str | None]:
@@ -178,9 +189,9 @@ def _decided(decision: Decision | None) -> tuple[str | None, str | None]:
         case Approve(None):
             return "approved", None
         case Approve(arguments):
-            return "approved with other arguments", pretty(dumps(dict(arguments or {})).decode("utf-8", "replace"))
+            return "approved with other arguments", _seen(dumps(dict(arguments or {})).decode("utf-8", "replace"))
         case Deny(reason):
-            return f"denied: {reason}" if reason else "denied", None
+            return f"denied: {redacted(reason)}" if reason else "denied", None
         case Answer():
             return "answered", None
         case None:
@@ -192,16 +203,16 @@ def _call(record: CallRecord, began: float | None) -> Call:
     decided, changed = _decided(record.decision)
     if result is None:
         begun = "pending" if started is None else "started, no result"
-        status = begun if record.hold is None or record.decision is not None else _WAITING[record.hold]
+        status = begun if record.hold is None or record.decision is not None else WAITING[record.hold]
     else:
         status = result.status.replace("_", " ")
     return Call(
         call.id,
         call.name,
-        pretty(call.arguments),
+        _seen(call.arguments),
         status,
-        result=None if result is None else pretty(result.content),
-        error=None if result is None else result.error,
+        result=None if result is None else _seen(result.content),
+        error=None if result is None or result.error is None else redacted(result.error),
         attachments=() if result is None else tuple(_attachment(part) for part in result.parts),
         started_at=started,
         offset_s=None if started is None or began is None else started - began,
@@ -209,6 +220,10 @@ def _call(record: CallRecord, began: float | None) -> Call:
         changed=changed,
         inner=None if record.transcript is None else timeline_of(record.transcript),
     )
+
+
+def _seen(text: str) -> str:
+    return redacted(pretty(text))
 
 
 def split_content(content: object) -> tuple[str, tuple[Attachment, ...]]:
@@ -238,16 +253,16 @@ def _attachment(part: object) -> Attachment:
         is_inline = url.startswith(("data:image/png;", "data:image/jpeg;", "data:image/gif;", "data:image/webp;"))
         return Attachment("image", _short_url(url), url if is_inline else None)
     if kind == "file" and is_object(inner):
-        return Attachment("file", str(inner.get("filename") or inner.get("file_id") or "a file"))
+        return Attachment("file", redacted(str(inner.get("filename") or inner.get("file_id") or "a file")))
     if kind == "input_audio" and is_object(inner):
         return Attachment("audio", str(inner.get("format") or "sound"))
     return Attachment(kind, _shown(part))
 
 
 def _short_url(url: str) -> str:
-    return f"{url.partition(',')[0]}, {len(url)} characters" if url.startswith("data:") else url
+    return f"{url.partition(',')[0]}, {len(url)} characters" if url.startswith("data:") else redacted(url)
 
 
 def _shown(value: object) -> str:
-    text = dumps(value).decode("utf-8", "replace")
+    text = redacted(dumps(value).decode("utf-8", "replace"))
     return text if len(text) <= 200 else f"{text[:199]}…"

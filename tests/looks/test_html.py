@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -10,14 +9,15 @@ from hypothesis import strategies as st
 
 from agentkit import Transcript
 from agentkit.approval import Approve
-from agentkit.cli.timeline import timeline_of
-from agentkit.cli.timeline_page import page_of
+from agentkit.looks.html import page_of
+from agentkit.looks.timeline import timeline_of
 from agentkit.messages import Message, ToolCall, ToolResult
 from agentkit.transcript import CallRecord, Entry
 
 VOID = {"meta", "img"}
 KNOWN = (
-    "html head meta title style body header main article h1 h2 h3 p span div pre b code details summary img"
+    "html head meta title style body header main article h1 p span div pre b code details summary img "
+    "table thead tbody tr th td"
 ).split()
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
@@ -141,37 +141,3 @@ def test_the_page_reads_in_the_dark_and_on_paper():
     assert "@media (prefers-color-scheme: dark)" in source
     assert "@media print" in source
     assert '<meta name="color-scheme" content="light dark">' in source
-
-
-def test_the_command_writes_it(command, folder):
-    messages = [{"role": "user", "content": "<i>hello</i>"}, {"role": "assistant", "content": "hi"}]
-    (folder / "talk.json").write_text(json.dumps(messages))
-    ran = command("show", "talk.json", "--html", "talk.html")
-    assert (ran.exit_code, ran.stdout) == (0, "")
-    assert "<i>hello</i>" in checked((folder / "talk.html").read_text("utf-8")).text()
-    assert command("show", "talk.json", "--html", "-").stdout == (folder / "talk.html").read_text("utf-8")
-    assert command("show", "talk.json", "--html", "no/such.html").exit_code == 2
-
-
-@pytest.mark.parametrize("form", ["list", "body", "dump", "stdin"])
-def test_the_command_shows_what_there_is(command, folder, form):
-    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
-    kept = {
-        "body": json.dumps({"model": "m", "messages": messages}),
-        "dump": Transcript.load(messages).dump(),
-    }.get(form, json.dumps(messages))
-    (folder / "talk.json").write_text(kept)
-    ran = command("show", "-", stdin=kept) if form == "stdin" else command("show", "talk.json")
-    assert ran.exit_code == 0
-    assert ran.stdout == "user\n│ hello\n\nmodel\n│ hi\n\n1 reply · 0 tool calls\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "told"), [("{", "loaded from JSON"), ("[1]", "'talk.json': "), (None, "cannot be read")]
-)
-def test_the_command_tells_what_is_wrong(command, folder, content, told):
-    if content is not None:
-        (folder / "talk.json").write_text(content)
-    ran = command("show", "talk.json")
-    assert (ran.exit_code, ran.stdout) == (2, "")
-    assert told in ran.stderr
