@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from agentkit._json import is_list
@@ -197,6 +198,27 @@ class Compaction:
             if (given := getattr(own, name)) is not None:  # it bounds answers, which may be shorter than a summary
                 changes[name] = max(given, min(SUMMARY_TOKENS, self.window - int(self.window * self.at)))
         return replace(own, **{**changes, "tool_choice": "none"})
+
+
+def enough_for(processors: Sequence[History], compaction: Compaction | None) -> Callable[[Transcript], bool] | None:
+    """What says of a conversation's end, with the last summary if there is one, whether it is all that a run needs.
+
+    None if all of the conversation is sent.
+    """
+    first = processors[0] if processors else None
+    if isinstance(first, KeepTurns):
+        return partial(_is_enough, turns=first.turns + first.stride)
+    return None if compaction is None else partial(_is_enough, turns=None)
+
+
+def _is_enough(end: Transcript, *, turns: int | None) -> bool:
+    entries = end.entries
+    if "" != entries[0].run == entries[-1].run:
+        return False  # the limits of a run that is gone on with count all of it
+    at, _ = summed_up(end)
+    if at is not None:  # what looks like the first turn may have begun before
+        return entries[at].covers >= end.offset and len(turn_starts(entries[:at])) > 1
+    return turns is not None and len(turn_starts(entries)) >= turns
 
 
 def turn_starts(entries: Sequence[Entry]) -> list[int]:

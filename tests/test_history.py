@@ -25,6 +25,7 @@ from agentkit.history import (
     History,
     KeepTurns,
     View,
+    enough_for,
     estimated_tokens,
     summary_message,
     summed_up,
@@ -444,6 +445,48 @@ def test_a_view_that_saw_each_step_sends_what_a_new_one_does(pieces: list[Any], 
         assert sent.messages == View(processors).of(transcript).messages
         grown_ = bytes(encode(Request(sent), "m", DIALECTS["openai"], "x"))
         assert grown_ == bytes(encode(Request(Transcript(sent.entries)), "m", DIALECTS["openai"], "x"))
+
+
+@given(st.lists(PIECES, min_size=8, max_size=25), PROCESSORS)
+def test_an_end_that_is_enough_is_sent_as_the_whole_is(pieces: list[Any], processors: Any) -> None:
+    whole = grown(pieces)[-1]
+    enough = enough_for(processors, Compaction(1000)) or bool
+    stays = [index for index, entry in enumerate(whole) if entry.message.role == "system"]
+    at, _ = summed_up(whole)
+    for offset in range(1, min([*stays, len(whole) - 1 if at is None else at]) + 1):
+        end = Transcript(whole.entries[offset:])
+        end.offset = offset
+        if not enough(end):
+            continue
+        sent, expected = (View(processors).of(each).messages for each in (end, whole))
+        if at is not None:
+            assert sent == expected
+            continue
+        keeps = processors[0]
+        some, most = (View([KeepTurns(n, stride=1)]).of(whole) for n in (keeps.turns, keeps.turns + keeps.stride - 1))
+        kept = View([keeps]).of(end)
+        assert len(some) <= len(kept) <= len(most)
+        assert kept.entries == whole.entries[-len(kept) :]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"), [("abbb", True), ("bbbb", False), ("    ", True), ("a   ", True), ("abcb", True)]
+)
+def test_a_run_that_is_gone_on_with_is_read_from_its_beginning(runs: str, expected: bool) -> None:
+    entries = [replace(entry, run=run.strip()) for entry, run in zip([*turns(1), asked("q")], runs, strict=True)]
+    enough = enough_for([KeepTurns(1, stride=1)], None)
+    assert enough is not None
+    assert enough(Transcript(entries)) is expected
+    assert enough_for([ClearResults(1), KeepTurns(1)], None) is None
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(3, True), (5, True), (6, False), (9, False)])
+def test_what_the_last_summary_left_is_read(offset: int, expected: bool) -> None:
+    end = Transcript([*turns(4), summary(5), asked("q")][offset:])
+    end.offset = offset
+    enough = enough_for([], Compaction(1000))
+    assert enough is not None
+    assert enough(end) is expected
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 4))

@@ -251,6 +251,8 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else None
             raise self._fault(error, cause or error) from (cause or error)
+        except UnicodeDecodeError as error:  # SQLite quotes what it cannot read in its message
+            raise StoreDamaged(f"{self.name} is damaged: {error}") from error
 
     def _fault(self, error: Exception, cause: BaseException) -> StoreError:
         code = getattr(cause, "sqlite_errorname", "")

@@ -15,15 +15,18 @@ from anyio import sleep as sleep_async
 from agentkit.calling import threads
 from agentkit.conversations.faults import ConversationBusy, LeaseLost
 from agentkit.conversations.leases import HeldElsewhere, Lease, give_back, take
-from agentkit.conversations.rows import find, lost, read, read_last, write
+from agentkit.conversations.rows import find, lost, read, read_enough, read_last, write
 from agentkit.errors import UsageError
 from agentkit.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
     from agentkit.conversations.database import Database
     from agentkit.conversations.leases import Heart
+    from agentkit.conversations.rows import Part, Stored
     from agentkit.transcript import Transcript
 
 Busy: TypeAlias = Literal["wait", "refuse"]
@@ -43,6 +46,7 @@ class Wish:
     user: str | None
     metadata: str | None
     last: int | None
+    enough: Callable[[Transcript], bool] | None
 
 
 class Kept:
@@ -156,7 +160,7 @@ class Kept:
         self._heart.add(lease)
         try:
             with self._database.reading() as connection:
-                part, self._transcript = read_last(self._database, connection, taken, wish.last)
+                part, self._transcript = self._read(connection, taken)
             self.offset, self._seals, self._process = part.first, part.seals, os.getpid()
             with self._lock:
                 if not self._left:
@@ -165,6 +169,14 @@ class Kept:
             if self._lease is None:
                 self._give_back(lease)
         return None
+
+    def _read(self, connection: Connection, row: Stored) -> tuple[Part, Transcript]:
+        if self._wish.last is not None:
+            return read_last(self._database, connection, row, self._wish.last)
+        if self._wish.enough is not None:
+            return read_enough(self._database, connection, row, self._wish.enough)
+        part = read(self._database, connection, row)
+        return part, part.transcript()
 
     def _pause(self, held: HeldElsewhere) -> float:
         now = time.monotonic()

@@ -8,31 +8,37 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Double, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import BigInteger, Double, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agentkit._json import dumps, is_object, loads
 from agentkit.conversations.faults import LeaseLost, StoreDamaged
 from agentkit.conversations.schema import POSTGRES_NOW, conversations, entries
-from agentkit.conversations.seals import digest_after, digest_of, entry_seal, seal_of
+from agentkit.conversations.seals import entry_seal, seal_of
 from agentkit.conversations.words import entry_text, stored_words
 from agentkit.errors import UsageError
 from agentkit.transcript import VERSION, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Update
 
     from agentkit.conversations.database import Database
 
 MAX_NAME_CHARS: Final = 500
+READ_BACK: Final = 256
+"""At least so many entries are read of a conversation, and fewer than twice as many where they are enough."""
 _UNKEEPABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A conversation's row, and the database's time when it was read."""
+    """A conversation's row, and the database's time when it was read.
+
+    `system_at` is where the first system message stands, `summary_at` where the last summary does: both are sent,
+    however far back they are.
+    """
 
     id: int
     name: str
@@ -42,6 +48,8 @@ class Stored:
     updated_at: float
     entries: int
     digest: int
+    system_at: int | None
+    summary_at: int | None
     token: int
     owner: str | None = None
     expires_at: float = 0.0
@@ -50,7 +58,27 @@ class Stored:
     @property
     def seal(self) -> int:
         """The seal over what must not change unseen; who holds it, and until when, are not that."""
-        return seal_of(self.name, self.user_id, self.metadata, self.created_at, self.entries, self.digest, self.token)
+        return seal_of(
+            self.name,
+            self.user_id,
+            self.metadata,
+            self.created_at,
+            self.entries,
+            self.digest,
+            self.system_at,
+            self.summary_at,
+            self.token,
+        )
+
+    def grown(self, value: Mapping[str, Any], *, seal: int) -> Stored:
+        """The row once an entry was added."""
+        return replace(
+            self,
+            entries=self.entries + 1,
+            digest=self.digest ^ seal,
+            system_at=self.entries if self.system_at is None and _is_system(value) else self.system_at,
+            summary_at=self.entries if value.get("covers") else self.summary_at,
+        )
 
     @property
     def is_held(self) -> bool:
@@ -77,6 +105,10 @@ class Part:
         transcript = loaded[0] if len(loaded) == 1 else Transcript([entry for each in loaded for entry in each])
         transcript.offset = self.first
         return transcript
+
+
+def _is_system(value: Mapping[str, Any]) -> bool:
+    return value["message"].get("role") in ("system", "developer")
 
 
 def checked_name(name: object, what: str = "a conversation's name") -> str:
@@ -153,7 +185,7 @@ def found(database: Database, connection: Connection, name: str, *, lock: bool =
 def add(database: Database, connection: Connection, name: str, user: str | None, metadata: str) -> bool:
     """Add an empty conversation; False if the name is taken."""
     at = time.time()
-    row = Stored(0, name, user, metadata, at, at, 0, 0, 0)
+    row = Stored(0, name, user, metadata, at, at, 0, 0, None, None, 0)
     values = {column.name: getattr(row, column.name) for column in _COLUMNS[1:]}
     made = (sqlite if database.is_sqlite else postgresql).insert(conversations).values(**values, seal=row.seal)
     made = made.on_conflict_do_nothing(index_elements=["name"])
@@ -167,50 +199,57 @@ def change(connection: Connection, old: Stored, new: Stored) -> None:
 
 
 _entries_from: Final = (
-    select(entries.c.position, entries.c.layout, entries.c.seal, entries.c.content)
+    select(entries.c.position, entries.c.layout, entries.c.seal, entries.c.earlier, entries.c.content)
     .where(entries.c.conversation_id == bindparam("of"), entries.c.position >= bindparam("first"))
     .order_by(entries.c.position)
 )
-# A sum of 64-bit numbers would run over: each half is summed for itself.
-_sums: Final = select(
-    func.count(),
-    func.sum(entries.c.seal.op("&")(literal_column(str(0xFFFFFFFF)))),
-    func.sum(entries.c.seal.op(">>")(literal_column("32"))),
-).where(entries.c.conversation_id == bindparam("of"))
 
 
 def read(database: Database, connection: Connection, row: Stored, *, first: int = 0) -> Part:
     """The conversation's entries from `first` on. Raises StoreDamaged if anything is missing or has changed."""
-    part = Part(first)
-    for place, (position, layout, seal, content) in enumerate(
+    part, digest = Part(first), None if first else 0
+    for place, (position, layout, seal, earlier, content) in enumerate(
         connection.execute(_entries_from, {"of": row.id, "first": first}), first
     ):
-        check_entry(database, row, place, layout, seal if position == place else None, content)
+        is_next = position == place and isinstance(earlier, int) and earlier == (earlier if digest is None else digest)
+        check_entry(database, row, place, layout, seal if is_next else None, content)
         part.contents.append(content)
         part.layouts.append(layout)
         part.seals.append(seal)
-    if first:
-        count, low, high = connection.execute(_sums, {"of": row.id}).one()
-        digest = digest_of([int(low or 0), int(high or 0) << 32])
-    else:
-        count, digest = len(part.seals), digest_of(part.seals)
-    if count != row.entries or first + len(part.seals) != row.entries or digest != row.digest:
+        digest = earlier ^ seal
+    if first + len(part.seals) != row.entries or digest != row.digest:
         raise StoreDamaged(
-            f"{database.name} is damaged: conversation {row.name!r} has {count} entries that do not add up "
-            f"to the {row.entries} that were written"
+            f"{database.name} is damaged: conversation {row.name!r} has entries that do not add up to the "
+            f"{row.entries} that were written"
         )
     return part
 
 
-def read_last(database: Database, connection: Connection, row: Stored, last: int | None) -> tuple[Part, Transcript]:
-    """All entries, or at least the `last` ones: from the nearest message of the user before them, as a part."""
-    count = row.entries if last is None else last
+def read_last(database: Database, connection: Connection, row: Stored, last: int) -> tuple[Part, Transcript]:
+    """At least so many entries from the end: from the nearest message of the user before them, as a part."""
     while True:
-        part = read(database, connection, row, first=max(0, row.entries - count))
+        part = read(database, connection, row, first=max(0, row.entries - last))
         found = part.transcript()
-        if not part.first or (len(found) and found.entries[0].message.role == "user"):
+        if not part.first or found.entries[0].message.role == "user":
             return part, found
-        count *= 2
+        last *= 2
+
+
+def read_enough(
+    database: Database, connection: Connection, row: Stored, enough: Callable[[Transcript], bool]
+) -> tuple[Part, Transcript]:
+    """As many entries from the end as are enough, and all that is sent however far back it stands.
+
+    The part begins at a multiple of its length, so that it begins there the next times too, and what is sent of it.
+    """
+    stays = min((at for at in (row.system_at, row.summary_at) if at is not None), default=row.entries)
+    length = READ_BACK
+    while True:
+        part = read(database, connection, row, first=max(0, row.entries // length - 1) * length)
+        found = part.transcript()
+        if not part.first or (part.first <= stays and enough(found)):
+            return part, found
+        length *= 4
 
 
 def lost(name: str) -> LeaseLost:
@@ -237,21 +276,25 @@ def content_of(entry_json: str | bytes) -> tuple[str, dict[str, Any]]:
     return text, value
 
 
-def entry_row(conversation: int, position: int, content: str, value: Mapping[str, Any], layout: int) -> dict[str, Any]:
-    """What is kept of an entry."""
+def entry_row(row: Stored, position: int, content: str, value: Mapping[str, Any], layout: int) -> dict[str, Any]:
+    """What is kept of an entry that takes its place in a conversation, at the end if it is new."""
     return {
-        "conversation_id": conversation,
+        "conversation_id": row.id,
         "position": position,
         "layout": layout,
-        "seal": entry_seal(conversation, position, layout, content),
+        "seal": entry_seal(row.id, position, layout, content),
+        "earlier": row.digest,
         "words": stored_words(entry_text(value)),
         "content": content,
     }
 
 
+_CHANGED: Final = ("entries", "digest", "system_at", "summary_at", "seal", "updated_at")
+
+
 def _marking(now: ColumnElement[float]) -> Update:
     """The change of a conversation's row with a write; made once, for SQLAlchemy takes longer over it than SQLite."""
-    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("entries", "digest", "seal", "updated_at")}
+    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _CHANGED}
     changed["expires_at"] = now + bindparam("lease_s", type_=Double)
     return (
         update(conversations)
@@ -267,6 +310,13 @@ _change_entry: Final = (
     update(entries)
     .where(entries.c.conversation_id == bindparam("of"), entries.c.position == bindparam("at"))
     .values({name: bindparam(f"new_{name}") for name in ("layout", "seal", "words", "content")})
+)
+_bits: Final = bindparam("bits", type_=BigInteger)
+# SQLite has no XOR
+_change_later: Final = (
+    update(entries)
+    .where(entries.c.conversation_id == bindparam("of"), entries.c.position > bindparam("at"))
+    .values(earlier=entries.c.earlier.bitwise_or(_bits) - entries.c.earlier.bitwise_and(_bits))
 )
 
 
@@ -288,15 +338,12 @@ def write(
         LeaseLost: somebody else has the conversation; nothing was written.
     """
     content, value = content_of(entry_json)
-    made = entry_row(row.id, position, content, value, VERSION)
-    new = replace(
-        row,
-        entries=row.entries + (old is None),
-        digest=digest_after(row.digest, added=made["seal"], removed=old or 0),
-        updated_at=time.time(),
-    )
-    changes: dict[str, Any] = {"of": row.id, "held": row.token, "lease_s": lease_s, "new_seal": new.seal}
-    changes |= {"new_entries": new.entries, "new_digest": new.digest, "new_updated_at": new.updated_at}
+    made = entry_row(row, position, content, value, VERSION)
+    bits: int = made["seal"] ^ (old or 0)
+    new = row.grown(value, seal=bits) if old is None else replace(row, digest=row.digest ^ bits)
+    new = replace(new, updated_at=time.time())
+    changes: dict[str, Any] = {"of": row.id, "held": row.token, "lease_s": lease_s}
+    changes |= {f"new_{name}": getattr(new, name) for name in _CHANGED}
     if database.is_sqlite:
         changes["now"] = time.time()
     if connection.execute(_marking_sqlite if database.is_sqlite else _marking_postgres, changes).rowcount != 1:
@@ -307,4 +354,6 @@ def write(
     values = {f"new_{name}": made[name] for name in ("layout", "seal", "words", "content")}
     if connection.execute(_change_entry, {"of": row.id, "at": position, **values}).rowcount != 1:
         raise StoreDamaged(f"{database.name} is damaged: entry {position} of conversation {row.name!r} is missing")
+    if position < row.entries - 1:
+        connection.execute(_change_later, {"of": row.id, "at": position, "bits": bits})
     return new, made["seal"]

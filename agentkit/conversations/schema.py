@@ -71,13 +71,15 @@ FIRST: Final = Migration(
         (
             "CREATE TABLE agentkit_conversations (id {id}, name {name} NOT NULL UNIQUE, user_id {name}, "
             "metadata TEXT NOT NULL, created_at {real} NOT NULL, updated_at {real} NOT NULL, entries {int} NOT NULL, "
-            "digest {int} NOT NULL, token {int} NOT NULL, seal {int} NOT NULL, owner TEXT, expires_at {real} NOT NULL)"
+            "digest {int} NOT NULL, system_at {int}, summary_at {int}, token {int} NOT NULL, seal {int} NOT NULL, "
+            "owner TEXT, expires_at {real} NOT NULL)"
         ),
         "CREATE INDEX agentkit_conversations_newest ON agentkit_conversations (updated_at, name)",
         "CREATE INDEX agentkit_conversations_user ON agentkit_conversations (user_id, updated_at, name)",
         (
             "CREATE TABLE agentkit_entries (id {id}, conversation_id {int} NOT NULL, position {int} NOT NULL, "
-            "layout {int} NOT NULL, seal {int} NOT NULL, words TEXT NOT NULL, content TEXT NOT NULL, "
+            "layout {int} NOT NULL, seal {int} NOT NULL, earlier {int} NOT NULL, words TEXT NOT NULL, "
+            "content TEXT NOT NULL, "
             "UNIQUE (conversation_id, position))"
         ),
         (
@@ -110,6 +112,8 @@ conversations: Final = Table(
     Column("updated_at", Double, nullable=False),
     Column("entries", BigInteger, nullable=False),
     Column("digest", BigInteger, nullable=False),
+    Column("system_at", BigInteger),
+    Column("summary_at", BigInteger),
     Column("token", BigInteger, nullable=False),
     Column("seal", BigInteger, nullable=False),
     Column("owner", Text),
@@ -123,6 +127,7 @@ entries: Final = Table(
     Column("position", BigInteger, nullable=False),
     Column("layout", BigInteger, nullable=False),
     Column("seal", BigInteger, nullable=False),
+    Column("earlier", BigInteger, nullable=False),
     Column("words", Text, nullable=False),
     Column("content", Text, nullable=False),
 )

@@ -28,7 +28,6 @@ from agentkit.conversations.rows import (
     written_metadata,
 )
 from agentkit.conversations.schema import conversations, entries
-from agentkit.conversations.seals import digest_of
 from agentkit.errors import UsageError
 from agentkit.transcript import VERSION, Transcript
 
@@ -121,6 +120,7 @@ class Conversations:
         user: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         last: int | None = None,
+        enough: Callable[[Transcript], bool] | None = None,
     ) -> Kept:
         """A conversation to go on with, for a `with` or `async with` block; a name that is new begins one.
 
@@ -131,6 +131,7 @@ class Conversations:
             user: Whose it is. One that exists has to be this user's.
             metadata: What to keep beside it, in place of what was kept; None leaves that.
             last: Read this many of its last entries, and those before them back to the user's message.
+            enough: Read backwards from its end until this says of what was read that it is enough.
 
         Raises:
             ConversationBusy: on entering: it is open elsewhere.
@@ -144,7 +145,9 @@ class Conversations:
         if user is not None:
             checked_name(user, "a user's name")
         written = None if metadata is None else written_metadata(metadata)
-        wish = Wish(checked_name(name), busy, wait_s, user, written, last)
+        if last is not None and enough is not None:
+            raise UsageError("last= and enough= both say how much is read: leave one of them out")
+        wish = Wish(checked_name(name), busy, wait_s, user, written, last, enough)
         return Kept(self._database, self._heart, self._lease_s, wish)
 
     def memory(self, user: str) -> Tools:
@@ -198,6 +201,11 @@ class Conversations:
             UsageError: the name is taken, or the source cannot be read.
         """
         kept = source if isinstance(source, Transcript) else Transcript.load(source, trusted=trusted)
+        if kept.offset:
+            raise UsageError(
+                f"this transcript begins after {kept.offset} entries of a conversation: import the whole of it, "
+                "as store.load(name) gives it"
+            )
         dumped = loads(kept.dump())["entries"]
         contents = [dumps(entry).decode() for entry in dumped]
         written = "{}" if metadata is None else written_metadata(metadata)
@@ -267,10 +275,10 @@ class Conversations:
             rows: Rows = []
             for position, (layout, content) in enumerate(zip(layouts, contents, strict=True)):
                 kept, value = content_of(content)
-                rows.append(entry_row(row.id, position, kept, value, layout))
+                rows.append(entry_row(row, position, kept, value, layout))
+                row = row.grown(value, seal=rows[-1]["seal"])
             if rows:
                 connection.execute(insert(entries), rows)
-            row = replace(row, entries=len(rows), digest=digest_of([made["seal"] for made in rows]))
             change(connection, row, row)
             return row
 

@@ -40,7 +40,7 @@ def _folded(text: str) -> str:
 
 
 def _words(text: str, *, singles: bool) -> Iterator[str]:
-    for run in _RUNS.findall(_folded(text)):
+    for run in dict.fromkeys(_RUNS.findall(_folded(text))):
         if not _IS_UNSPACED.match(run):
             if len(run) <= MAX_WORD_CHARS:
                 yield run

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agentkit.conversations import Conversations
+from agentkit.history import KeepTurns, enough_for
 
 Durability = Literal["power", "process"]
 WORDS = "Where in the library is the shelf with this book, and who has borrowed it before me? " * 4
@@ -89,19 +90,23 @@ def measured(turns: int, durability: Durability) -> tuple[list[float], list[floa
         return spent[bare][5:], spent[store][5:]
 
 
-def opened(messages: int) -> dict[str, float]:
-    """Seconds to open a long conversation, whole and its end."""
+def opened(messages: int) -> Iterator[tuple[str, int, float]]:
+    """A long conversation, whole and its end: what is opened, how many entries that are, the seconds it takes."""
+    plain = [{"role": ("user", "assistant")[number % 2], "content": f"{number}: {WORDS}"} for number in range(messages)]
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, Conversations(f"sqlite:///{folder}/long.db") as store:
-        store.import_sync("long", [{"role": "user", "content": f"{number}: {WORDS}"} for number in range(messages)])
-        spent: dict[str, float] = {}
-        for what, last in (("whole", None), ("last 100", 100)):
+        store.import_sync("long", plain)
+        ways: dict[str, dict[str, Any]] = {
+            "whole": {},
+            "last=100": {"last": 100},
+            "what a run with KeepTurns(20) reads": {"enough": enough_for([KeepTurns(20)], None)},
+        }
+        for what, options in ways.items():
             seconds: list[float] = []
             for _ in range(5):
                 began = time.perf_counter()
-                with store.open("long", last=last):
+                with store.open("long", **options) as conversation:
                     seconds.append(time.perf_counter() - began)
-            spent[what] = statistics.median(seconds)
-        return spent
+            yield what, len(conversation.transcript), statistics.median(seconds)
 
 
 def main() -> None:
@@ -115,8 +120,8 @@ def main() -> None:
         print(
             f"a turn, durability={durability!r}: {store:.2f} ms; sqlite3 alone {bare:.2f} ms; {store / bare:.2f} times"
         )
-    for what, seconds in opened(wanted.messages).items():
-        print(f"{wanted.messages} messages opened, {what}: {seconds * 1e3:.0f} ms")
+    for what, entries, seconds in opened(wanted.messages):
+        print(f"{wanted.messages} messages opened, {what}: {entries} entries, {seconds * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -191,3 +191,12 @@ def test_damage_is_told(tmp_path):
     path.write_bytes(whole)
     with Conversations(f"sqlite:///{path}") as store:
         assert len(store.load_sync("a")) == 1
+
+
+def test_a_note_of_the_tables_that_is_no_text(tmp_path):
+    path = tmp_path / "bot.db"
+    with Conversations(f"sqlite:///{path}"):
+        pass
+    path.write_bytes(path.read_bytes().replace(b"CREATE TRIGGER", b"CREATE TRIGG\xe2R"))
+    with pytest.raises(StoreDamaged, match=r"bot\.db is damaged"), Conversations(f"sqlite:///{path}"):
+        pass

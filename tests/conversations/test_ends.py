@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import trio
 from agentkit import Agent, Context, Limits, tool
 from agentkit.conversations import ConversationBusy, Conversations
 from agentkit.errors import AgentKitError, Cancelled, EndpointError, LimitReached, ModelError, ToolFailed, UsageError
+from agentkit.events import ToolFinished
 from agentkit.testing import ScriptedModel, call, calls, say, status
 from tests.drivers import DRIVERS, outcome
 
@@ -76,6 +77,8 @@ def test_what_the_store_opens_is_taken_by_every_verb(store: Conversations, verb:
         DRIVERS[verb](agent, "3", conversation=store.open("a", wait_s=0.02))
     with pytest.raises(UsageError, match="opened by this already"):
         DRIVERS[verb](agent, "3", conversation=kept)
+    with pytest.raises(UsageError, match="busy= goes with a conversation's name"):
+        DRIVERS[verb](agent, "3", conversation=store.open("a"), busy="refuse")
     assert DRIVERS[verb](agent, "3", conversation=store.open("a", last=2)).output == "Three."
     assert len(store.load_sync("a")) == 6
 
@@ -114,7 +117,7 @@ async def test_an_async_stream_that_is_left_half_way(store: Conversations, left_
 
 
 def test_a_cancelled_run(store: Conversations) -> None:
-    working = threading.Event()
+    working, looked = threading.Event(), threading.Event()
 
     def work(context: Context[None]) -> str:
         """Work until it is cancelled."""
@@ -126,14 +129,20 @@ def test_a_cancelled_run(store: Conversations) -> None:
     agent = Agent(ScriptedModel([calls(call("look", n=1), call("work"))]), tools=[look, work], store=store)
     with agent.stream_sync("Work.", conversation="a") as run:
 
+        def watch(run: Iterable[Any]) -> None:
+            for event in run:
+                if isinstance(event, ToolFinished):
+                    looked.set()
+
         def cancel() -> None:
             working.wait(20)
+            looked.wait(20)
             run.cancel()
 
         cancelling = threading.Thread(target=cancel)
         cancelling.start()
         with pytest.raises(Cancelled) as caught:
-            list(run)
+            watch(run)
         cancelling.join()
     assert caught.value.transcript == store.load_sync("a")
     check_left(store, run)

@@ -161,6 +161,7 @@ def run(**order: Any) -> tuple[int | None, dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)  # scripts/deep ends each of these runs some 230 times
 @pytest.mark.sampled(6, each="url scene driver")
 @pytest.mark.parametrize(("scene", "number", "driver"), CASES)
 def test_a_killed_run_is_gone_on_with(url: str, tmp_path: Path, scene: str, number: int, driver: str) -> None:

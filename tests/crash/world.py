@@ -53,7 +53,7 @@ class Fuse:
         # whoever stands still while another of its threads writes keeps SQLite's lock, and all others wait for that
         with self.writing if is_here and self.signal == signal.SIGSTOP else nullcontext():
             if is_here:
-                os.kill(os.getpid(), self.signal)
+                signal.pthread_kill(threading.get_ident(), self.signal)  # to this thread: none does a step more
 
 
 class Diary:

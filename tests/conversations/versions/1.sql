@@ -7,6 +7,8 @@ CREATE TABLE agentkit_conversations (
     updated_at double precision NOT NULL,
     entries bigint NOT NULL,
     digest bigint NOT NULL,
+    system_at bigint,
+    summary_at bigint,
     token bigint NOT NULL,
     seal bigint NOT NULL,
     owner text,
@@ -26,6 +28,7 @@ CREATE TABLE agentkit_entries (
     "position" bigint NOT NULL,
     layout bigint NOT NULL,
     seal bigint NOT NULL,
+    earlier bigint NOT NULL,
     words text NOT NULL,
     content text NOT NULL
 );
@@ -57,14 +60,14 @@ CREATE TABLE agentkit_schema (
     version bigint NOT NULL,
     layout bigint NOT NULL
 );
-INSERT INTO agentkit_conversations VALUES (1, 'first', 'ann', '{"topic":"books"}', 1795535904.5979087, 1795535904.6411407, 3, 3972000309619318809, 1, 4791555470582122498, NULL, 0);
-INSERT INTO agentkit_conversations VALUES (2, 'second', 'ann', '{}', 1795535904.651743, 1795535904.6701312, 2, 5058687108269302037, 1, 7981620154031153972, NULL, 0);
-INSERT INTO agentkit_entries VALUES (1, 1, 0, 1, 5426524737406573553, ' where is dune ', '{"message": {"role": "user", "content": "Where is Dune?"}, "author": "caller"}');
-INSERT INTO agentkit_entries VALUES (2, 1, 1, 1, 321434730916819030, ' on a3 ', '{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}, "author": "model", "run": "r", "calls": [{"id": "call_0", "name": "look", "arguments": "{}", "started_at": 1.0, "result": {"content": "On A3.", "status": "ok"}}]}');
-INSERT INTO agentkit_entries VALUES (3, 1, 2, 1, -1775959158704073774, ' it is on a3 ', '{"message": {"role": "assistant", "content": "It is on A3."}, "author": "caller"}');
-INSERT INTO agentkit_entries VALUES (4, 2, 0, 1, 4008193278138217509, ' and emma ', '{"message": {"role": "user", "content": "And Emma?"}, "author": "caller"}');
-INSERT INTO agentkit_entries VALUES (5, 2, 1, 1, 1050493830131084528, '', '{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}, "author": "model", "run": "r", "calls": [{"id": "call_0", "name": "look", "arguments": "{}"}]}');
-INSERT INTO agentkit_memories VALUES (1, 'ann', 1795535904.8646574, -2409257029772085937, ' ann likes green tea ', 'Ann likes green tea.');
+INSERT INTO agentkit_conversations VALUES (1, 'first', 'ann', '{"topic":"books"}', 1795548752.6236284, 1795548752.6364398, 3, -6313603721038153611, NULL, NULL, 1, -6976017804379831204, NULL, 0);
+INSERT INTO agentkit_conversations VALUES (2, 'second', 'ann', '{}', 1795548752.640969, 1795548752.645949, 2, 4110638699727460565, NULL, NULL, 1, 49814360251664488, NULL, 0);
+INSERT INTO agentkit_entries VALUES (1, 1, 0, 1, 5426524737406573553, 0, ' where is dune ', '{"message": {"role": "user", "content": "Where is Dune?"}, "author": "caller"}');
+INSERT INTO agentkit_entries VALUES (2, 1, 1, 1, 321434730916819030, 5426524737406573553, ' on a3 ', '{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}, "author": "model", "run": "r", "calls": [{"id": "call_0", "name": "look", "arguments": "{}", "started_at": 1.0, "result": {"content": "On A3.", "status": "ok"}}]}');
+INSERT INTO agentkit_entries VALUES (3, 1, 2, 1, -1775959158704073774, 5709179287043058599, ' it is on a3 ', '{"message": {"role": "assistant", "content": "It is on A3."}, "author": "caller"}');
+INSERT INTO agentkit_entries VALUES (4, 2, 0, 1, 4008193278138217509, 0, ' and emma ', '{"message": {"role": "user", "content": "And Emma?"}, "author": "caller"}');
+INSERT INTO agentkit_entries VALUES (5, 2, 1, 1, 1050493830131084528, 4008193278138217509, '', '{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}, "author": "model", "run": "r", "calls": [{"id": "call_0", "name": "look", "arguments": "{}"}]}');
+INSERT INTO agentkit_memories VALUES (1, 'ann', 1795548752.6520212, -2409257029772085937, ' ann likes green tea ', 'Ann likes green tea.');
 INSERT INTO agentkit_schema VALUES (1, 0);
 SELECT pg_catalog.setval('agentkit_conversations_id_seq', 2, true);
 SELECT pg_catalog.setval('agentkit_entries_id_seq', 5, true);
