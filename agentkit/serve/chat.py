@@ -11,9 +11,9 @@ import anyio
 from agentkit._json import dumps
 from agentkit.clock import clock
 from agentkit.messages import Usage
-from agentkit.serve.faults import Refused, refused
+from agentkit.serve.faults import Refused, cut_off, refused
 from agentkit.serve.preparing import job_of
-from agentkit.serve.replies import DONE, PING, Chunks, Head, Outcome, Piece, error_event
+from agentkit.serve.replies import DONE, PING, Chunks, Head, Outcome, Piece, choices_of, error_event
 from agentkit.serve.request import read_json, read_request
 from agentkit.serve.running import perform
 from agentkit.serve.service import Line
@@ -89,7 +89,7 @@ class ChatCompletions:
         usage = sum((outcome.usage for outcome in outcomes), Usage())
         line.say(
             status=200,
-            finish_reason=",".join(outcome.finish_reason for outcome in outcomes),
+            finish_reason=",".join(outcome.finish_reason or "" for outcome in outcomes),
             steps=sum(outcome.steps for outcome in outcomes),
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
@@ -244,6 +244,7 @@ class _Answering:
     async def _whole(self, receiving: MemoryObjectReceiveStream[Told]) -> None:
         async for told in receiving:
             self._note(told)
+        self._check_cut()
         await self.client.whole(200, self.head.completion([self.outcomes[i] for i in range(self.request.n)]))
 
     async def _stream(self, receiving: MemoryObjectReceiveStream[Told]) -> None:
@@ -255,12 +256,15 @@ class _Answering:
                 told = await receiving.receive()
             if told is not None:
                 self._note(told)  # before anything is sent, so that an early failure has its own status
+                if not self.client.has_begun and _says_nothing(told):
+                    continue
             if not self.client.has_begun:
                 await self.client.begin()
             if told is None:
                 await self.client.tell(PING)
             else:
                 await self._tell([told, *_waiting(receiving)], chunks, begun)
+        self._check_cut()
         if self.request.include_usage:
             usage = sum((outcome.usage for outcome in self.outcomes.values()), Usage())
             await self.client.tell(chunks.usage(usage))
@@ -276,8 +280,6 @@ class _Answering:
                     begun.add(told.index)
                     data.append(chunks.begin(told.index))
                 data += _data(chunks, told)
-                if isinstance(told.what, Outcome) and told.what.cut is not None:
-                    raise told.what.cut
         finally:
             if data:
                 await self.client.tell(b"".join(data))
@@ -286,9 +288,21 @@ class _Answering:
         if isinstance(told.what, BaseException):
             raise told.what
         if isinstance(told.what, Outcome):
-            if told.what.cut is not None and not (self.request.stream and (self.client.has_begun or told.what.state)):
-                raise told.what.cut
             self.outcomes[told.index] = told.what
+
+    def _check_cut(self) -> None:
+        """Raise Refused if a run was ended before it was done."""
+        outcomes = [self.outcomes[index] for index in range(self.request.n)]
+        if all(outcome.finish_reason for outcome in outcomes):
+            return
+        is_kept = any(outcome.state or outcome.finish_reason for outcome in outcomes)
+        choices = choices_of(outcomes) if is_kept and not self.request.stream else None
+        raise cut_off(acted=any(outcome.acted for outcome in outcomes), is_kept=is_kept, choices=choices)
+
+
+def _says_nothing(told: Told) -> bool:
+    """Whether it is the outcome of a run that was ended before it did anything."""
+    return isinstance(told.what, Outcome) and told.what.finish_reason is None and told.what.state is None
 
 
 def _waiting(receiving: MemoryObjectReceiveStream[Told]) -> Iterator[Told]:

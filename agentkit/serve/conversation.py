@@ -43,6 +43,7 @@ class Binding:
             "entries": Transcript(steps.entries).dump(),
             "calls": steps.calls,
             "decide": steps.decide,
+            "open": steps.is_open,
         }
         return self.sealer.seal(dumps(data), self._bound(link))
 
@@ -56,7 +57,7 @@ class Binding:
             entries = Transcript.load(data["entries"]).entries
             calls = {name: (entry, position) for name, (entry, position) in data["calls"].items()}
             decide = {name: Held(*held) for name, held in data["decide"].items()}
-            return Steps(data["first"], list(entries), calls, decide)
+            return Steps(data["first"], list(entries), calls, decide, data["open"])
         except (ValueError, KeyError, TypeError, UsageError):  # sealed by another version
             return None
 
@@ -79,14 +80,15 @@ class Steps:
     """The entries that stand behind an answer.
 
     They take the place of what came of the messages from `first` on, counted without system messages. `calls` has where
-    a call that the client can see stands, by the id that it sees; `decide` the call that a
-    decision is about, and what it waits for.
+    a call that the client can see stands, by the id that it sees; `decide` the call that a decision is about, and what
+    it waits for. `is_open` is set if the run was ended before it was done.
     """
 
     first: int
     entries: list[Entry]
     calls: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     decide: dict[str, Held] = field(default_factory=dict[str, "Held"])
+    is_open: bool = False
 
 
 def linked(link: bytes, message: Mapping[str, Any]) -> bytes:
@@ -113,6 +115,7 @@ class Conversation:
 
     `decisions` are those of calls that wait for one, `undecided` the calls that still do. `owners` has for each entry
     the message that it came of, `link` the hash of all messages. `system` has the texts of the system messages.
+    `is_open` is set if it ends in the middle of a run, which goes on.
     """
 
     transcript: Transcript = field(default_factory=Transcript)
@@ -123,6 +126,7 @@ class Conversation:
     link: bytes = b""
     visible: int = 0
     last_role: str | None = None
+    is_open: bool = False
 
 
 class _Rebuilding:
@@ -133,6 +137,7 @@ class _Rebuilding:
         self.starts: list[int] = []
         self.asked: dict[str, Pending] = {}
         self.undecided: dict[str, tuple[str, str]] = {}  # the call's id and its hold, by the id that the client sees
+        self.held: set[Pending] = set()
 
     def add(self, message: Mapping[str, Any]) -> None:
         made, role = self.made, message["role"]
@@ -142,7 +147,9 @@ class _Rebuilding:
         index, made.visible, made.last_role = made.visible, made.visible + 1, role
         self.starts.append(len(made.transcript))
         made.link = linked(made.link, message)
+        made.is_open = False
         if role == "user":
+            self._answer_others()
             kept = {name: value for name in _KEPT[role] if (value := message.get(name)) is not None}
             self._append(Entry(Message(kept)), index)
         elif role == "tool":
@@ -175,6 +182,8 @@ class _Rebuilding:
         for call_id, held in steps.decide.items():
             if pending := places.get((kept + held.entry, held.position)):
                 self.undecided[call_id] = "/".join((pending.call.id, *held.path)), held.hold
+                self.held.add(pending)
+        made.is_open = steps.is_open
 
     def _plain(self, message: Mapping[str, Any], index: int) -> None:
         kept = {name: value for name in _KEPT["assistant"] if (value := message.get(name)) is not None}
@@ -199,13 +208,20 @@ class _Rebuilding:
             parts = [part for part in content if part["type"] != "text"] if is_array(content) else []
             self.made.transcript.land(pending, ToolResult(text_of(content), parts=tuple(parts)))
 
+    def _answer_others(self) -> None:
+        """Answer the calls that had still to run when the server ended: the user may want something else by now."""
+        for pending in self.made.transcript.pending:
+            if pending not in self.held and pending not in self.asked.values():
+                begun = self.made.transcript.record(pending).started_at is not None
+                self.made.transcript.land(pending, ToolResult(LOST if begun else NOT_RUN, "not_run"))
+
     def _close(self) -> None:
         """Answer what is still open before the conversation goes on: no call waits behind a later answer."""
         own = set(self.asked.values())
         for pending in self.made.transcript.pending:
             told = NOT_RUN if pending in own else LOST
             self.made.transcript.land(pending, ToolResult(told, "not_run"))
-        self.asked, self.undecided, self.made.decisions = {}, {}, {}
+        self.asked, self.undecided, self.held, self.made.decisions = {}, {}, set(), {}
 
     def finish(self) -> Conversation:
         made = self.made
@@ -216,7 +232,7 @@ class _Rebuilding:
             entries.pop()  # its calls were left out: what it answered is answered anew
         made.transcript = Transcript(entries)
         made.undecided = [call_id for call_id, _ in self.undecided.values() if call_id not in made.decisions]
-        if not made.transcript.pending:  # limits are those of one request
+        if not made.transcript.pending and not made.is_open:  # limits are those of one request
             made.transcript = Transcript([replace(entry, run="") for entry in entries])
         return made
 

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
 RETRY_AFTER_S: Final = 1
+_AGAIN: Final = {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)}
+
+CHOICES: Final = "agentkit_choices"
+"""The field of an error that has what was done, where the server ended in the middle of a whole answer."""
 
 
 class Refused(Exception):  # it is an answer
-    """A request is answered with an error. `headers` go with it."""
+    """A request is answered with an error. `headers` go with it, `more` stands in it beside the usual fields."""
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Refused(Exception):  # it is an answer
         param: str | None = None,
         kind: str = INVALID,
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -40,11 +45,13 @@ class Refused(Exception):  # it is an answer
         self.param = param
         self.kind = kind
         self.headers: Mapping[str, str] = headers or {}
+        self.more: Mapping[str, Any] = more or {}
 
     @property
     def body(self) -> dict[str, Any]:
         """The error as it is sent."""
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        told = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": {**told, **self.more}}
 
 
 class Fault(NamedTuple):
@@ -107,15 +114,22 @@ def refused(error: BaseException, *, acted: bool = False) -> Refused:
     return problem
 
 
-def cut_off(*, acted: bool) -> Refused:
-    """A run was ended because the server ends. `acted` as above."""
-    headers = {"x-should-retry": "false" if acted else "true", **({} if acted else {"retry-after": str(RETRY_AFTER_S)})}
-    return Refused(503, "The server ended before the run was done.", code="draining", kind=SERVER, headers=headers)
+def cut_off(*, acted: bool, is_kept: bool, choices: list[dict[str, Any]] | None = None) -> Refused:
+    """A run was ended because the server ends. `acted` as above; `is_kept` if the client has what was done, which may
+    be in `choices`."""
+    remedy = "send the conversation again with the message so far at its end" if is_kept else "send the request again"
+    return Refused(
+        503,
+        f"The server ended before the run was done: {remedy}.",
+        code="draining",
+        kind=SERVER,
+        headers={"x-should-retry": "false"} if acted else _AGAIN,
+        more={CHOICES: choices} if choices else None,
+    )
 
 
 def busy(message: str, *, draining: bool = False) -> Refused:
     """No run begins now: too many go on, or the server is about to end."""
-    headers = {"retry-after": str(RETRY_AFTER_S), "x-should-retry": "true"}
     if draining:
-        return Refused(503, message, code="draining", kind=SERVER, headers=headers)
-    return Refused(429, message, code="rate_limit_exceeded", kind="requests", headers=headers)
+        return Refused(503, message, code="draining", kind=SERVER, headers=_AGAIN)
+    return Refused(429, message, code="rate_limit_exceeded", kind="requests", headers=_AGAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
+from agentkit.serve.faults import CHOICES
 from agentkit.serve.fields import STATE, STEPS, request_fields
 from agentkit.serve.replies import FINISH_REASONS
 
@@ -143,7 +144,8 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
     }
     piece = _object({"index": _COUNT, "function": _object({"name": _TEXT, "arguments": _TEXT}, "name")})
     delta = {**message, "tool_calls": {"type": "array", "items": piece, "minItems": 1}}
-    part = {**choice, "finish_reason": {"enum": [*FINISH_REASONS, None]}, "delta": _object(delta, *delta)}
+    ended = {**choice, "finish_reason": {"enum": [*FINISH_REASONS, None]}}
+    part = {**ended, "delta": _object(delta, *delta)}
     del part["message"]
     head = {
         "id": _TEXT,
@@ -159,6 +161,13 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
         "choices": {"type": "array", "items": _object(part)},
         "usage": _or_null(_usage()),
     }
+    error = {
+        "message": _TEXT,
+        "type": _TEXT,
+        "param": texts,
+        "code": texts,
+        CHOICES: {"type": "array", "items": _object(ended), "minItems": 1},
+    }
     model = _object({"id": _TEXT, "object": {"const": "model"}, "created": _COUNT, "owned_by": _TEXT})
     return {
         "ChatRequest": request,
@@ -167,7 +176,7 @@ def _schemas(limits: ServeLimits) -> dict[str, Any]:
         "Model": model,
         "ModelList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("Model")}}),
         "Status": _object({"status": {"enum": ["ok", "draining"]}}),
-        "Error": _object({"error": _object({"message": _TEXT, "type": _TEXT, "param": texts, "code": texts})}),
+        "Error": _object({"error": _object(error, CHOICES)}),
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from agentkit.agent import family_of
 from agentkit.chat.settings import Settings
 from agentkit.errors import UsageError
 from agentkit.serve.conversation import Binding, rebuilt
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from agentkit.agent import Agent
     from agentkit.args import RunArgs
-    from agentkit.plan import Persona
     from agentkit.serve.access import Caller
     from agentkit.serve.conversation import Conversation
     from agentkit.serve.request import ChatRequest
@@ -35,7 +35,7 @@ class Names:
 
     def __init__(self, agent: Agent[Any, Any], listed: list[str]) -> None:
         outputs = () if agent.output is None else [spec.name for spec in agent.output.specs]
-        personas = family_of(agent)
+        personas = family_of(agent).values()  # the client's tools are there for each of them
         own = [name for persona in personas for name in persona.tools]
         self._taken = {name.lower() for name in (*own, *outputs)}
         self._is_open = any(persona.groups for persona in personas)  # which names those have is known in a run alone
@@ -63,11 +63,6 @@ class Names:
         raise AssertionError  # numbers do not end
 
 
-def family_of(agent: Agent[Any, Any]) -> list[Persona]:
-    """What the agent and all that it may hand over to are to a run: the client's tools are there for each of them."""
-    return list(agent._family().values())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it has no other door
-
-
 def job_of(service: Service, served: Served, request: ChatRequest, caller: Caller, digest: str) -> Job:
     """The job that a request is. Raises Refused."""
     agent = served.agent
@@ -89,6 +84,7 @@ def job_of(service: Service, served: Served, request: ChatRequest, caller: Calle
         "instructions": told if service.system == "add" else (),
         "settings": Settings(**settings),
         "limits": replace(limits, seconds=run_s if limits.seconds is None else min(limits.seconds, run_s)),
+        "pause": lambda: service.is_draining,
         "deps": None if service.deps is None else service.deps(replace(caller, user=request.user)),
     }
     return Job(
@@ -112,7 +108,7 @@ def _shown(service: Service, request: ChatRequest) -> ShowSteps:
 def _check_conversation(conversation: Conversation) -> None:
     if not len(conversation.transcript):
         raise Refused(400, "'messages' has no message to answer.", param="messages", code="invalid_value")
-    if conversation.last_role == "assistant":
+    if conversation.last_role == "assistant" and not conversation.is_open:
         message = "The last of 'messages' is the assistant's: there is nothing to answer."
         raise Refused(400, message, param="messages", code="invalid_value")
 
@@ -161,4 +157,4 @@ def _is_whole(agent: Agent[Any, Any], request: ChatRequest) -> bool:
     plan = agent.plan
     if agent.output is not None or plan.validators or plan.output_guards:
         return True
-    return request.wants_json and any(persona.tools or persona.groups for persona in family_of(agent))
+    return request.wants_json and any(persona.tools or persona.groups for persona in family_of(agent).values())

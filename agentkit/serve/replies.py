@@ -12,8 +12,6 @@ from agentkit.serve.fields import STATE, STEPS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agentkit.serve.faults import Refused
-
 PING: Final = b": ping\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 FINISH_REASONS: Final = ("stop", "length", "tool_calls", "content_filter")
@@ -32,8 +30,8 @@ class Piece:
 class Outcome:
     """What came of one run. `calls` are the client's, as they stand in a message; `state` is what it sends back.
 
-    `noted` is what the agent did, for a client that asked for it. `cut` is the answer of a run that was ended before
-    it was done.
+    `noted` is what the agent did, for a client that asked for it. A run that was ended before it was done has no
+    finish_reason; `acted` says whether a tool ran in it.
     """
 
     content: str = ""
@@ -42,11 +40,11 @@ class Outcome:
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     audio: Any = None
     state: str | None = None
-    finish_reason: str = "stop"
+    finish_reason: str | None = "stop"
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
     noted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    cut: Refused | None = None
+    acted: bool = False
 
 
 def reason_of(finish_reason: str | None) -> str:
@@ -87,18 +85,9 @@ class Head:
 
     def completion(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """The whole answer."""
-        choices = [
-            {
-                "index": index,
-                "message": _message(outcome),
-                "logprobs": None,
-                "finish_reason": outcome.finish_reason,
-            }
-            for index, outcome in enumerate(outcomes)
-        ]
         return {
             **self.common("chat.completion"),
-            "choices": choices,
+            "choices": choices_of(outcomes),
             "usage": usage_data(sum((outcome.usage for outcome in outcomes), Usage())),
         }
 
@@ -158,7 +147,7 @@ class Chunks:
             yield self._delta(index, {"audio": outcome.audio})
         if outcome.state is not None:
             yield self._delta(index, {STATE: outcome.state})
-        if outcome.cut is None:
+        if outcome.finish_reason is not None:
             yield self._delta(index, {}, outcome.finish_reason)
 
     def usage(self, usage: Usage) -> bytes:
@@ -169,6 +158,14 @@ class Chunks:
 def error_event(body: dict[str, Any]) -> bytes:
     """An error in the middle of a stream."""
     return b"data: %s\n\n" % dumps(body)
+
+
+def choices_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """The choices of a whole answer."""
+    return [
+        {"index": index, "message": _message(outcome), "logprobs": None, "finish_reason": outcome.finish_reason}
+        for index, outcome in enumerate(outcomes)
+    ]
 
 
 def _message(outcome: Outcome) -> dict[str, Any]:

@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import anyio
-
 from agentkit._json import dumps
 from agentkit.approval import Deny
 from agentkit.errors import AgentKitError, Cancelled, ContentFilterError, ModelError
 from agentkit.messages import Usage
 from agentkit.serve.conversation import Held, Steps, linked
 from agentkit.serve.decisions import DECIDE, NOBODY
-from agentkit.serve.faults import cut_off, refused
+from agentkit.serve.faults import refused
 from agentkit.serve.replies import Outcome, Piece, reason_of, visible
 from agentkit.serve.showing import Shown
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from agentkit.result import Result
     from agentkit.serve.conversation import Binding, Conversation
     from agentkit.serve.showing import ShowSteps
-    from agentkit.streams import RunStream
     from agentkit.transcript import Entry, Transcript
 
 Tell: TypeAlias = "Callable[[Piece], Awaitable[None]]"
@@ -100,12 +97,14 @@ async def perform(job: Job, tell: Tell | None = None) -> Outcome:
             if not held or job.decides:
                 break
             transcript, decisions = result.transcript, {pending.id: Deny(NOBODY) for pending in held}
+        if result.status == "paused" and not result.pending:
+            return _cut(job, result.transcript, shown)
         if tell is not None and (rest := shown.rest(result)):
             await tell(Piece(rest))
         return _outcome(job, result, shown)
     except AgentKitError as error:
         if job.cuts.is_over and isinstance(error, Cancelled):
-            return _cut(job, error, shown)
+            return _cut(job, error.transcript, shown)
         if ended := _ended(job, error, shown):
             return ended
         raise refused(error, acted=_acted(job, error.transcript)) from error
@@ -118,23 +117,23 @@ async def _ran(
     args["transcript"] = transcript
     if decisions:
         args["decisions"] = decisions
-    if tell is None:
-        args["on_event"] = shown.note
-        with anyio.CancelScope() as scope, job.cuts.watching(scope.cancel):
-            return await job.agent.run(**args)
-        raise Cancelled("the server ended before the run did")
     args["on_event"] = shown.clock
-    async with job.agent.stream(**args) as run:
-        with job.cuts.watching(run.cancel):
-            await _watched(run, shown, tell)
-    return run.result
+    stream = job.agent.stream(**args)
+    stream.run.stream = tell is not None  # for a whole answer the model is asked for whole ones
+    async with stream:
+        with job.cuts.watching(stream.cancel):
+            async for event in stream:
+                piece = shown.see(event)
+                if piece is not None:
+                    await _told(piece, shown, tell)
+    return stream.result
 
 
-async def _watched(run: RunStream[Any], shown: Shown, tell: Tell) -> None:
-    async for event in run:
-        piece = shown.see(event)
-        if piece is not None:
-            await tell(piece)
+async def _told(piece: Piece, shown: Shown, tell: Tell | None) -> None:
+    if tell is None:
+        shown.noted += piece.noted
+    else:
+        await tell(piece)
 
 
 def _outcome(job: Job, result: Result[Any], shown: Shown) -> Outcome:
@@ -172,17 +171,18 @@ def _outcome(job: Job, result: Result[Any], shown: Shown) -> Outcome:
 def _seal(job: Job, steps: Steps, outcome: Outcome) -> None:
     if _is_worth_it(steps):
         state = job.binding.seal(steps, linked(job.conversation.link, visible(outcome)))
-        if len(state) <= job.state_bytes or steps.decide:
+        if len(state) <= job.state_bytes or steps.decide or steps.is_open:
             outcome.state = state
 
 
-def _cut(job: Job, error: Cancelled, shown: Shown) -> Outcome:
-    """What is left of a run that the server ended: what was shown, and what was done."""
-    transcript = error.transcript
+def _cut(job: Job, transcript: Transcript | None, shown: Shown) -> Outcome:
+    """What is left of a run that ended because the server does: what was shown, and what was done."""
     acted = shown.has_acted or (transcript is not None and _acted(job, transcript))
-    outcome = Outcome("".join(shown.content), "".join(shown.reasoning), cut=cut_off(acted=acted))
+    outcome = Outcome("".join(shown.content), "".join(shown.reasoning), finish_reason=None, acted=acted)
     if transcript is not None:
-        _seal(job, _hidden(job, transcript), outcome)
+        steps = _hidden(job, transcript)
+        steps.is_open = True
+        _seal(job, steps, outcome)
     return outcome
 
 

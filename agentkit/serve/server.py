@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-DRAIN_S: Final = 30.0
+DRAIN_S: Final = 25.0
 CUT_S: Final = 3.0
-"""How long runs that are ended have to tell their clients."""
+"""How long runs that are ended have to tell their clients; both are less than the 30 s that Kubernetes gives."""
 
 
 def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, drain_s: float = DRAIN_S) -> None:
     """Serve an application of create_app until SIGTERM or SIGINT.
 
-    Then no run begins any more: new requests are answered with 503 and Retry-After, and `/ready` says so, while those
-    that go on end, for at most `drain_s` seconds. What goes on then is ended where it stands: its client is told so
-    and gets what was done. A second signal ends at once.
+    Then no run begins any more, and no step of those that go on: new requests are answered with 503 and Retry-After,
+    and `/ready` says so. A reply that is being given and calls that run have `drain_s` seconds to end; what goes on
+    then is ended where it stands. The client of a run that is not done is told so, and gets what was done, to go on
+    from. A second signal ends at once.
 
     Raises:
-        UsageError: the host is not this machine's own, and there are no API keys.
+        UsageError: the host is not this machine's own, and there are no API keys; or the port is taken.
     """
     import uvicorn
 
@@ -57,7 +58,10 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, drain_s:
     gc.collect()
     gc.freeze()
     options: dict[str, Any] = {"access_log": False, "server_header": False, "timeout_graceful_shutdown": 1}
-    Draining(uvicorn.Config(app, host=host, port=port, ws="none", lifespan="off", **options)).run()
+    try:
+        Draining(uvicorn.Config(app, host=host, port=port, ws="none", lifespan="off", **options)).run()
+    except SystemExit:  # uvicorn has said why
+        raise UsageError(f"nothing can be served at {host}:{port}: give another port, or end what is there") from None
 
 
 def _service_of(app: Starlette) -> Service:

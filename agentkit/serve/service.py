@@ -68,7 +68,7 @@ class Service:
     cuts: Cuts = field(default_factory=Cuts)
 
     def drain(self) -> None:
-        """Begin no more runs; those that go on end."""
+        """Begin no more runs, and no more steps of those that go on: they end once what is at work is done."""
         self.is_draining = True
 
     def find(self, name: str) -> Served:

@@ -89,12 +89,6 @@ class Shown:
             case _:
                 return None
 
-    def note(self, event: Event) -> None:
-        """Keep what an event shows."""
-        self.clock(event)
-        piece = self.see(event)
-        self.noted += [] if piece is None else piece.noted
-
     def rest(self, result: Result[Any]) -> str:
         """The text that could not be shown before the end."""
         if not self.whole:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.tiers import SOON_S
+
 MISSING = [
     name for name in ("starlette", "uvicorn", "cryptography", "openai") if importlib.util.find_spec(name) is None
 ]
@@ -35,7 +37,7 @@ def served(app: Any) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(SOON_S)
             assert not thread.is_alive()
 
 

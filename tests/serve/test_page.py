@@ -12,8 +12,9 @@ from agentkit import Agent, tool
 from agentkit.serve import create_app
 from agentkit.testing import ScriptedModel, call, calls, say, status
 from tests.serve.browser import CHROMIUM, Browser
-from tests.serve.conftest import KEY, served
+from tests.serve.conftest import KEY, SECRET, served
 from tests.serve.test_bounds import Gate
+from tests.tiers import SOON_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -127,11 +128,11 @@ def test_approving_and_denying(visit):
 def test_stopping_and_asking_again(visit, gate):
     page = visit(Agent(ScriptedModel([call("wait"), "Now it is there."]), tools=[gate.wait]))
     page.ask("Hello")
-    assert gate.begun.wait(60)
+    assert gate.begun.wait(SOON_S)
     page.wait("document.querySelector('.step')")
     page.press("Escape")
     page.wait_text("Stopped.")
-    assert gate.cancelled.wait(60)
+    assert gate.cancelled.wait(SOON_S)
     page.press("r", alt=True)
     page.wait_text("Now it is there.")
     page.wait(DONE)
@@ -186,6 +187,31 @@ def test_a_server_that_has_gone(browser):
     browser.ask("Hello?")
     browser.wait_text("The server can't be reached.")
     browser.problems.clear()
+
+
+@pytest.mark.parametrize(
+    ("secret", "seen"),
+    [(SECRET, ["user", "assistant", "tool"]), ("another secret, as of a process without one", ["user", "user"])],
+    ids=["with its secret", "without"],
+)
+def test_it_goes_on_with_a_server_that_takes_the_place(browser, show, secret, seen):
+    def drain() -> str:
+        """Drain."""
+        app.state.agentkit.drain()
+        return "drained"
+
+    app = create_app({"bot": Agent(ScriptedModel([call("drain")]), tools=[drain])}, secret=SECRET)
+    browser.open(show(app))
+    browser.ask("Hello")
+    browser.wait_text("The server is about to end.")
+    model = ScriptedModel(["Here I am."])
+    show(create_app({"bot": Agent(model, tools=[drain])}, secret=secret))
+    browser.click(".problem button.main")
+    browser.wait_text("Here I am.")
+    browser.wait(DONE)
+    assert browser.evaluate("document.querySelectorAll('.problem').length") == 0
+    assert roles(model) == seen
+    browser.problems.clear()  # the browser's own line about a status
 
 
 def test_a_key_is_asked_for(visit):

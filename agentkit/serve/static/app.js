@@ -306,7 +306,7 @@ class AnswerView {
     const again = el("button", { type: "button", onclick: () => repeat() }, "Try again");
     const buttons = this.isLast() ? [again] : [];
     if (this.isLast() && message.agentkit_state) {
-      buttons.unshift(el("button", { type: "button", class: "main", onclick: () => say("Go on.") }, "Go on"));
+      buttons.unshift(el("button", { type: "button", class: "main", onclick: () => resume() }, "Go on"));
     }
     if (this.isLast() && view.problem.status === 401) {
       buttons.unshift(el("button", { type: "button", class: "main", onclick: () => unlock() }, "Give a key"));
@@ -497,6 +497,14 @@ async function answer(conversation) {
     }
     turn.view.state = "done";
   } catch (error) {
+    if (error.status === 400 && messages.at(-1).role === "assistant") {
+      // where the server cannot open what was done, the model is asked to go on from what can be seen
+      conversation.turns.pop();
+      if (conversation === current) redrawn();
+      conversation.turns.push({ message: { role: "user", content: "Go on." } });
+      answer(conversation);
+      return;
+    }
     turn.view.state = error.name === "AbortError" ? "stopped" : "failed";
     if (turn.view.state === "failed") {
       const problem = error instanceof Problem ? error : new Problem(`The page failed: ${error.message}`);
@@ -544,6 +552,13 @@ function repeat() {
   if (running.has(current.id) || current.turns.at(-1)?.message.role !== "assistant") return;
   current.turns.pop();
   redrawn();
+  answer(current);
+}
+
+// An answer that the server's end broke off goes on where it stood.
+function resume() {
+  if (running.has(current.id)) return;
+  current.turns.at(-1).view.problem = null;
   answer(current);
 }
 

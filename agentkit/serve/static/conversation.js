@@ -23,7 +23,7 @@ export class Problem extends Error {
 
 const WORDS = {
   invalid_api_key: "The server does not take this key.",
-  draining: "The server is about to end. Ask again in a moment.",
+  draining: "The server is about to end. Try again in a moment.",
 };
 
 function problemOf(error, status = 0, wait = null) {
