@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -12,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,25 +19,15 @@ import pytest
 
 from agentkit import ChatModel, ToolCall
 from agentkit.testing import FakeEndpoint, ScriptedModel, call, calls, override, say, stall
+from tests.loading import EXAMPLES, loaded
 from tests.tiers import SOON_S
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Loads an example as a module."""
     monkeypatch.setenv("AGENTKIT_MODEL", "openai:gpt-5-mini")
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    return lambda name: loaded(name, monkeypatch)
 
 
 def printed(name: str, *, typed: str = "") -> str:
@@ -57,6 +45,21 @@ def printed(name: str, *, typed: str = "") -> str:
 
 
 PRINTED = {
+    "ask_documents": """\
+(corrected: There is no source 'terms.md:12': search, and name sources as they are named there.)
+You have 14 days to send a bicycle back.
+- returns.md:3: "For bicycles it is 14 days."
+""",
+    "background_worker": """\
+a worker ended with -9
+two more ended with 0 0
+reminders/Ann | done | Ann has been reminded.
+reminders/Bo | done | Bo has been reminded.
+reminders/Cy | done | Cy has been reminded.
+one letter to Ann, asked for 2 times
+one letter to Bo
+one letter to Cy
+""",
     "bot_that_remembers": """\
 I will keep that in mind, Ann.
 Apples it is: a plain apple pie.
@@ -75,6 +78,43 @@ caller: Until when are you open on Saturday?
 model: On Saturdays until 18.
 loop: On Saturdays the shop closes at 13, not at 18.
 model: On Saturdays we close at 13.
+""",
+    "code_reviewer": """\
+(list_files {}: ok)
+(read_file {"name": "../secrets.txt"}: failed)
+(read_file {"name": "basket.py"}: ok)
+basket.py:3: bug: the last price is left out
+exit code: 1
+""",
+    "data_analyst": """\
+> Which product brought in the most?
+→ {"sql": "SELECT name, sum(count * price) AS total FROM orders JOIN products ON products.id = product \
+WHERE status = 'paid' GROUP BY name ORDER BY total DESC"}
+← no such column: price. The database can only be read, by one SELECT at a time.
+→ {"sql": "SELECT name, sum(count * euros) AS total FROM orders JOIN products ON products.id = product \
+WHERE status = 'paid' GROUP BY name ORDER BY total DESC"}
+← name | total
+  green tea | 143.0
+  cup | 80.0
+  teapot | 39.0
+Green tea brought in the most: 143 euros.
+> Delete the orders that were cancelled.
+→ {"sql": "DELETE FROM orders WHERE status = 'cancelled'"}
+← not authorized. The database can only be read, by one SELECT at a time.
+I can only look at the orders, not delete them.
+""",
+    "extract_folder": """\
+0 of 5 had been read, now 3 are
+- dora.txt: OverloadedError: HTTP 503: Service Unavailable
+- eve.txt: ModelError: the model got it wrong 2 times in a row: The answer is wrong: - `order` should be an integer, \
+not null Give the whole answer again, corrected.
+3 of 5 had been read, now 4 are
+- eve.txt: ModelError: the model got it wrong 2 times in a row: The answer is wrong: - `order` should be an integer, \
+not null Give the whole answer again, corrected.
+ann.json: {"customer":"Ann Moore","order":112,"wants":"replacement"}
+bo.json: {"customer":"Bo Lind","order":97,"wants":"refund"}
+cy.json: {"customer":"Cy Tran","order":120,"wants":"answer"}
+dora.json: {"customer":"Dora Weiss","order":101,"wants":"refund"}
 """,
     "guarded": """\
 > Which book would you give to a friend of deserts?
@@ -115,6 +155,12 @@ repairs: On Thursday at 10.
    → desk
 desk: You are welcome!
 """,
+    "telegram_bot": """\
+to chat 1: 'Hello!' (6 characters)
+to chat 1: 'You are Ann.' (12 characters)
+to chat 2: 'Pour hot water over the leaves, and wait' (4080 characters)
+to chat 2: 'Pour hot water over the leaves, and wait' (1919 characters)
+""",
     "testing_a_bot": """\
 test_the_bot_looks_before_it_answers: passed
 test_the_bot_without_its_stock: passed
@@ -129,7 +175,12 @@ Ann's Tea Shop: 45.90 euros, due 2026-05-31
 }
 
 
-@pytest.mark.parametrize("name", PRINTED)
+SLOW = {"background_worker", "bot_that_survives"}  # they start processes, and wait for a lease to run out
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PRINTED]
+)
 def test_what_it_prints(name):
     assert printed(name) == PRINTED[name]
 
