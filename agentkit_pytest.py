@@ -100,9 +100,9 @@ def no_real_requests() -> Generator[None]:
 
 
 class _Locked:
-    @pytest.fixture(autouse=True, scope="session")
-    def _agentkit_no_real_requests(self) -> Generator[None]:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
         from agentkit.testing import forbid_real_requests
 
         with forbid_real_requests():
-            yield
+            return (yield)
