@@ -130,8 +130,11 @@ async def by_the_collector(generator: Any) -> None:
 
 
 async def by_another_task(generator: Any) -> None:
+    async def close() -> None:
+        await generator.aclose()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(generator.aclose)
+        group.start_soon(close)
 
 
 async def by_a_cancelled_task(generator: Any) -> None:

@@ -2,7 +2,8 @@
 
 In Markdown each ```python block is executed, all blocks of one file in one namespace. An HTML comment before a block
 steers it: `<!-- skip: why -->` has it compiled alone; `<!-- output -->` before a ```text block compares that with what
-the last python block printed. Models are answered by an endpoint on this machine.
+the last python block printed. A ```py block is compiled alone: it is for another library. Models are answered by an
+endpoint on this machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import functools
 import importlib.util
 import inspect
 import io
@@ -29,7 +31,8 @@ from tests.tiers import WHOLE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-WITH_CODE = [path for path in PAGES if "```python" in path.read_text("utf-8")]
+TUTORIAL = ROOT / "docs/tutorial"  # whose files and commands tests/test_tutorial.py follows
+WITH_CODE = [path for path in PAGES if path.parent != TUTORIAL and "```python" in path.read_text("utf-8")]
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 DOCTESTED = [path for path in sorted(ROOT.glob("agentkit/**/*.py")) if ">>> " in path.read_text("utf-8")]
 FRAGMENTS = sorted(path for path in ROOT.glob("changelog.d/*.md") if path.name != "README.md")
@@ -48,26 +51,27 @@ class Block(NamedTuple):
     code: str
     line: int  # of its first line, from 1
     comment: str  # the HTML comment before it
+    above: str  # the line before it
 
 
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a Markdown text."""
     found: list[Block] = []
     opened: Block | None = None
-    indent = comment = ""
+    indent = comment = above = ""
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         fence = FENCE.match(line)
         if opened is not None and fence and not fence["language"] and fence["indent"] == indent:
             found.append(opened._replace(code=textwrap.dedent("\n".join([*lines, ""]))))
-            opened, comment = None, ""
+            opened, comment, above = None, "", ""
         elif opened is not None:
             lines.append(line)
         elif fence:
-            opened, indent, lines = Block(fence["language"], "", number + 1, comment), fence["indent"], []
+            opened, indent, lines = Block(fence["language"], "", number + 1, comment, above), fence["indent"], []
         elif line.strip():
             commented = COMMENT.match(line)
-            comment = commented["text"] if commented else ""
+            comment, above = commented["text"] if commented else "", line
     if opened is not None:
         raise ValueError(f"the block at line {opened.line} has no end")
     return found
@@ -79,15 +83,21 @@ def run_blocks(page: str, text: str, namespace: dict[str, Any]) -> None:
     for block in blocks(text):
         if block.language == "python":
             printed = _run(page, block, namespace)
+        elif block.language == "py":
+            _compiled(page, block)
         elif block.comment == "output":
             assert printed == block.code, f"{page}:{block.line}"
 
 
-def _run(page: str, block: Block, namespace: dict[str, Any]) -> str:
-    """What the block prints."""
+def _compiled(page: str, block: Block) -> types.CodeType:
     # Empty lines in front let a traceback name the page's own line.
     source = "\n" * (block.line - 1) + block.code
-    code = compile(source, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return compile(source, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _run(page: str, block: Block, namespace: dict[str, Any]) -> str:
+    """What the block prints."""
+    code = _compiled(page, block)
     out = io.StringIO()
     if block.comment.startswith("skip: "):
         return ""
@@ -178,14 +188,63 @@ def test_the_picture_of_the_loop_is_the_code_s():
     assert drawn in [block.code for block in blocks((ROOT / "README.md").read_text("utf-8"))]
 
 
-def test_links_inside_the_repository_lead_somewhere():
-    links = [
-        (page, link)
-        for page in PAGES
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
-        if not (page.parent / link).exists()
-    ]
-    assert links == []
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)")
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def referenced(text: str) -> list[tuple[str, list[str]]]:
+    """The modules that a page of the reference describes, each with the names that it shows."""
+    directives = re.findall(r"^::: ([\w.]+)\n((?:    .*\n)*)", text, re.MULTILINE)
+    return [(module, re.findall(r"^        - (\w+)$", options, re.MULTILINE)) for module, options in directives]
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """Where links into a page may lead: its headings, and the names that it has from docstrings."""
+    text = page.read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", re.sub(r"\]\(.*?\)", "", each).lower()).replace(" ", "-") for each in headings]
+    return {*slugs, *(f"{module}.{name}" for module, names in referenced(text) for name in names)}
+
+
+def broken_links(page: Path) -> list[str]:
+    """The links of a page, to files of the repository and headings in them, that lead nowhere."""
+    broken = []
+    for link, anchor in LINK.findall(prose(page.read_text("utf-8"))):
+        target = page.parent / link if link else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(f"{link}#{anchor}" if anchor else link)
+    return broken
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
+def test_links_inside_the_repository_lead_somewhere(page):
+    assert broken_links(page) == []
+
+
+LINKS = """
+# What `tool` adds, and [more](other.md)
+
+[good](#what-tool-adds-and-more) [bad](#what-tool-adds) [other](other.md#run) [gone](gone.md)
+[worse](other.md#runs) [far](https://example.com/#x) [shown](other.md#agentkit.testing.say)
+[not](other.md#agentkit.testing.says)
+
+```python
+f["a"](nowhere)
+```
+"""
+
+
+def test_broken_links_are_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(LINKS, "utf-8")
+    shown = "::: agentkit.testing\n    options:\n      members:\n        - say\n"
+    (tmp_path / "other.md").write_text(f"## Run\n\n{shown}", "utf-8")
+    assert broken_links(page) == ["#what-tool-adds", "gone.md", "other.md#runs", "other.md#agentkit.testing.says"]
 
 
 PAGE = """
@@ -233,6 +292,7 @@ def test_the_runner_of_pages():
         ("<!-- skip: no -->\n```python\nx =\n```", SyntaxError),
         ("<!-- skip: no -->\ntext\n```python\n1/0\n```", ZeroDivisionError),
         ("```python\nx = 1\n", ValueError),
+        ("```py\nx =\n```", SyntaxError),
     ],
 )
 def test_the_runner_of_pages_notices(text, error):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentkit import Limits, Pacing, Retries, Timeouts, events, testing, tool
+from agentkit import Limits, Pacing, Retries, Timeouts, events, flow, loop, testing, tool
 from agentkit._http.answer import MAX_IDLE
 from agentkit._http.body import MAX_BODY_BYTES
 from agentkit.chat.calls import MAX_ARGUMENTS_CHARS, MAX_CALLS, MAX_NAME_CHARS
@@ -153,6 +153,15 @@ def test_events():
     assert listed == {event.__name__: _fields(event) for event in told}
 
 
+@pytest.mark.parametrize(
+    ("under", "effects"),
+    [("| the run's next step |", loop.Effect | loop.Finished), ("| a flow yields |", flow.FlowEffect)],
+)
+def test_effects(under, effects):
+    listed = [names(effect)[0] for effect, _ in rows("docs/how-it-works.md", under=under)]
+    assert listed == [effect.__name__ for effect in typing.get_args(effects)]
+
+
 def _fields(event: Any) -> list[str]:
     return [field.name for field in fields(event) if field.name != "step"]
 
@@ -184,7 +193,7 @@ def test_every_example_is_in_the_map():
     listed = {
         name for row in rows("examples/README.md", under="| I want to… |") for name in re.findall(r"\((.+)\)", row[1])
     }
-    assert listed == {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert listed == {path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".ipynb")}
 
 
 def test_every_page_is_in_the_index():

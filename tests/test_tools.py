@@ -239,6 +239,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     (lambda: tool(timeout_s=0)(double), "tool double: timeout_s=0 must be more than 0"),
     (lambda: tool(timeout_s=float("nan"))(double), "tool double: timeout_s=nan must be more than 0"),
     (lambda: tool(max_output_chars=0)(double), "tool double: max_output_chars=0 must be 1 or more"),
+    (lambda: tool(external=True, keep_output=True)(double), "tool double: keep_output keeps what a function returns"),
     (lambda: tool(strict=True)(free), "tool free: strict=True, but its parameters have no strict form"),
     (lambda: tool(name="a b")(double), "'a b' cannot be a tool's name: 1 to 64 of a-z, A-Z, 0-9, _ and -"),
     (lambda: tool(lambda number: number), "a lambda has no name to call it by: give it one with name="),

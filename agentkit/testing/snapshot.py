@@ -22,6 +22,12 @@ def snapshot_of(ran: Transcript | Result[Any], *, hide: Iterable[str | re.Patter
 
     It is made to be kept in a test: `assert snapshot_of(result) == snapshot("…")`. What in its words is another each
     time (a date, a number of an order) is put as … where a pattern of `hide` finds it.
+
+    Examples:
+        >>> from agentkit import Transcript
+        >>> said = Transcript.load([{"role": "user", "content": "Where is order 1043?"}])
+        >>> snapshot_of(said, hide=["[0-9]+"])
+        'user: Where is order …?'
     """
     transcript = ran.transcript if isinstance(ran, Result) else ran
     text = "\n".join(_lines(transcript))
