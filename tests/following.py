@@ -108,7 +108,9 @@ class Reader:
         self._environment = {
             name: value
             for name, value in os.environ.items()
+            # in CI pytest shows more than on a reader's machine
             if not name.startswith(("AGENTKIT_", "PYTEST_", "VIRTUAL_ENV", "PYTHON"))
+            and name not in {"CI", "BUILD_NUMBER"}
         }
         self._environment |= {
             "STATE": str(self._state),

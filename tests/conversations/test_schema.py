@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def test_a_postgres_table_of_that_name_is_left_alone(postgres_url):
 
 
 def foreign(path: Path) -> None:
-    sqlite3.connect(path).executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
 
 
 @pytest.mark.parametrize(
