@@ -32,7 +32,7 @@ LAYERS = (
 WITHIN = {
     "_http": (
         "loading abort allowance body chunks request proxies tls faults reader h11_parser llhttp line line_anyio "
-        "line_asyncio answer relay sync asynchronous"
+        "racing line_asyncio answer relay sync asynchronous"
     ).split(),
     "chat": (
         "settings dialects control exchange wording faults sse merge "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,6 +11,7 @@ import anyio.lowlevel
 from agentkit._http.faults import connect_failed, cut, system_error
 from agentkit._http.line import KEEP_ALIVE_S, LeftError, is_readable, joined
 from agentkit._http.line_anyio import context_of_loop
+from agentkit._http.racing import connected
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,8 +26,6 @@ _SLICE_BYTES: Final = 128 * 1024
 """How much of a request goes to asyncio at once."""
 _GOODBYE_S: Final = 0.5
 """How long a peer may take to say goodbye under TLS, where asyncio itself closes a connection."""
-_NEXT_ADDRESS_S: Final = 0.25
-"""How long one address of a host is tried before the next one is as well (RFC 8305)."""
 
 
 class AsyncioLine:
@@ -204,17 +202,8 @@ async def _connect(address: Address) -> AsyncioLine:
     options: dict[str, Any] = {}
     if address.secure:
         options = {"ssl": await context_of_loop(), "server_hostname": address.host, "ssl_shutdown_timeout": _GOODBYE_S}
-    if not _is_ip(address.host):
-        options |= {"happy_eyeballs_delay": _NEXT_ADDRESS_S, "interleave": 1}
     line = AsyncioLine(address, loop)
     protocol = cast("asyncio.Protocol", line)
-    await loop.create_connection(lambda: protocol, address.host, address.port, **options)
+    sock = await connected(loop, address.host, address.port)
+    await loop.create_connection(lambda: protocol, sock=sock, **options)
     return line
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -96,21 +96,6 @@ def test_what_sync_code_has_recorded_async_code_replays_and_the_other_way_round(
         assert two(agent).output == "hello"
 
 
-def test_a_stream_is_kept_piece_by_piece_with_its_times(path: Path) -> None:
-    with FakeEndpoint([drip(say(["Grüße", ", ", "Ada"]), 0.001, size=7)], api_key=KEY) as fake:
-        model = model_at(fake.base_url)
-        with record(path), model.stream_sync("x") as stream:
-            before = [event.text for event in stream if isinstance(event, TextDelta)]
-    (answer,) = (each["response"] for each in recorded(path))
-    times = [at for at, _ in answer["chunks"]]
-    assert len(times) > 20
-    assert times == sorted(times)
-    with replay(path) as tape, model.stream_sync("x") as stream:
-        after = [event.text for event in stream if isinstance(event, TextDelta)]
-    assert before == after == ["Grüße", ", ", "Ada"]
-    assert tape.exchanges[0].pieces[0][1] == b"data: {"
-
-
 def test_the_file_reads_well(path: Path) -> None:
     with FakeEndpoint([say("Hi.")], api_key=KEY) as fake, record(path):
         url = fake.base_url
