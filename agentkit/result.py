@@ -28,10 +28,10 @@ class Result(Shown, Generic[Out]):
 
     `output` is the answer, of the agent's output type; `text` is it as the model wrote it. `status` is "done", or
     "paused" while calls wait for a decision, which `pending` names, or where `pause=` ended the run before it was done;
-    `output` then raises. `transcript` is the whole
-    conversation, to go on from or to dump. `tool_calls` are this run's calls with their results, in order. `usage` sums
-    up this run's replies, those of sub-agents included. `finish_reason` is the last reply's. `agent` is the name of the
-    agent that had the last word. `exchanges` are the requests and responses as they went over the wire.
+    `output` then raises. `transcript` is the whole conversation, to go on from or to dump. `tool_calls` are this run's
+    calls with their results, in order. `usage` sums up this run's replies, those of sub-agents included.
+    `finish_reason` is the last reply's. `agent` is the name of the agent that had the last word. `exchanges` are the
+    requests and responses as they went over the wire.
     """
 
     transcript: Transcript

@@ -1,4 +1,4 @@
-"""The first address that answers is taken, on asyncio's own loop and on uvloop."""
+"""The first address of a host that answers is taken, on asyncio's own loop and on uvloop."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from anyio import sleep_forever
 
 from agentkit import ChatModel
 from agentkit._http.racing import connected
-from agentkit.errors import ConnectionFailed
 from agentkit.testing import FakeEndpoint, say
 from tests.http_server import Server, always, answer
 
-TCP = (socket.SOCK_STREAM, 6, "")
+SILENT = 1
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
@@ -23,60 +23,89 @@ def on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
     return pytest.importorskip("uvloop", reason="uvloop is not installed").run(main)
 
 
-on_each_loop = pytest.mark.parametrize("run", [asyncio.run, on_uvloop], ids=["asyncio", "uvloop"])
+pytestmark = pytest.mark.parametrize("run", [asyncio.run, on_uvloop], ids=["asyncio", "uvloop"])
+
+
+class Host:
+    """A loop to which a host has one address for each of these ports; at the silent one no answer ever comes."""
+
+    def __init__(self, *ports: int, in_ipv6: int = 0) -> None:
+        hosts = [(socket.AF_INET6, "::1")] * in_ipv6 + [(socket.AF_INET, "127.0.0.1")] * (len(ports) - in_ipv6)
+        self._found = [
+            (family, socket.SOCK_STREAM, 6, "", (host, port)) for (family, host), port in zip(hosts, ports, strict=True)
+        ]
+        self.tried: list[int] = []
+        self.all_tried = asyncio.Event()
+        self.left = 0
+
+    async def getaddrinfo(self, *_: Any, **__: Any) -> list[Any]:
+        return self._found
+
+    async def sock_connect(self, sock: socket.socket, target: Any) -> None:
+        self.tried.append(target[1])
+        if len(self.tried) == len(self._found):
+            self.all_tried.set()
+        try:
+            await (sleep_forever() if target[1] == SILENT else asyncio.get_running_loop().sock_connect(sock, target))
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
+
+
+async def peer_of(host: Any) -> int:
+    with await connected(host, "many.example", 80) as sock:
+        return int(sock.getpeername()[1])
 
 
 @pytest.fixture
 def nobody() -> int:
     """A port at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+        return int(taken.getsockname()[1])
 
 
-@pytest.fixture
-def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Has each host have these addresses."""
-
-    def to(*found: Any) -> None:
-        async def look_up(*_: Any, **__: Any) -> list[Any]:
-            return list(found)
-
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
-
-    return to
-
-
-async def peer_of(host: str) -> tuple[str, int]:
-    with await connected(asyncio.get_running_loop(), host, 1) as sock:
-        return sock.getpeername()[:2]
-
-
-@on_each_loop
-def test_a_model_behind_a_host_s_name_answers(run: Run) -> None:
+def test_a_model_behind_a_name_answers(run: Run) -> None:
     with FakeEndpoint([say("ok")], api_key="k") as fake:
         url = fake.base_url.replace("127.0.0.1", "localhost")
-        reply = run(ChatModel("m", base_url=url, api_key="k").reply("x"))
-        assert reply.text == "ok"
+        assert run(ChatModel("m", base_url=url, api_key="k").reply("x")).text == "ok"
 
 
-@pytest.mark.parametrize("places", ["nobody here", "nobody nobody here", "here nobody"])
-def test_the_first_that_answers(resolve: Callable[..., None], nobody: int, places: str) -> None:
+@pytest.mark.parametrize(
+    "places",
+    ["here", "here nobody", "nobody here", "nobody nobody here", "silent here", "silent nobody silent here silent"],
+)
+def test_the_first_that_answers(run: Run, nobody: int, places: str) -> None:
     with Server(always(answer())) as server:
-        ports = {"nobody": nobody, "here": server.port}
-        resolve(*((socket.AF_INET, *TCP, ("127.0.0.1", ports[place])) for place in places.split()))
-        assert asyncio.run(peer_of("many.example")) == ("127.0.0.1", server.port)
+        host = Host(*({"nobody": nobody, "here": server.port, "silent": SILENT}[place] for place in places.split()))
+        assert run(peer_of(host)) == server.port
+    assert host.left == places[: places.index("here")].count("silent")
 
 
-def test_none_that_answers(resolve: Callable[..., None], nobody: int) -> None:
-    resolve(*[(socket.AF_INET, *TCP, ("127.0.0.1", nobody))] * 2)
+def test_the_other_family_comes_next(run: Run, nobody: int) -> None:
+    with Server(always(answer())) as server:
+        host = Host(nobody, nobody, server.port, nobody, in_ipv6=2)
+        assert run(peer_of(host)) == server.port
+    assert host.tried == [nobody, server.port]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_none_that_answers(run: Run, nobody: int, count: int) -> None:
+    host = Host(*[nobody] * count)
     with pytest.raises(ConnectionRefusedError):
-        asyncio.run(peer_of("many.example"))
-    with pytest.raises(ConnectionFailed, match=r"many\.example refused the connection"):
-        asyncio.run(ChatModel("m", base_url="http://many.example:1/v1", api_key="k", retries=0).reply("x"))
+        run(peer_of(host))
+    assert host.tried == [nobody] * count
 
 
-def test_the_other_family_comes_next(resolve: Callable[..., None], nobody: int) -> None:
-    with Server(always(answer())) as server:
-        gone = (socket.AF_INET6, *TCP, ("::1", nobody, 0, 0))
-        resolve(gone, gone, (socket.AF_INET, *TCP, ("127.0.0.1", server.port)), gone)
-        assert asyncio.run(peer_of("many.example")) == ("127.0.0.1", server.port)
+@pytest.mark.parametrize("count", [1, 2])
+def test_whoever_is_cancelled_leaves_all(run: Run, count: int) -> None:
+    host = Host(*[SILENT] * count)
+
+    async def main() -> None:
+        asking = asyncio.create_task(peer_of(host))
+        await host.all_tried.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    run(main())
+    assert host.left == count

@@ -30,6 +30,10 @@ class TimeoutSettings(Protocol):
     def total_s(self) -> float | None: ...
 
 
+class LeftError(Exception):
+    """Nobody waits for the rest of the answer."""
+
+
 class Allowance:
     """The time that one request has left. It starts when it is made.
 
@@ -37,13 +41,14 @@ class Allowance:
     caller's deadline (on the clock of time.monotonic) everything.
     """
 
-    __slots__ = ("_deadline", "_ends_at", "_host", "_phase", "_phase_ends_at", "_settings")
+    __slots__ = ("_deadline", "_ends_at", "_grace_s", "_host", "_phase", "_phase_ends_at", "_settings")
 
     def __init__(self, settings: TimeoutSettings, deadline: float | None, host: str) -> None:
         self._settings = settings
         self._deadline = math.inf if deadline is None else deadline
         self._ends_at = min(time.monotonic() + _seconds(settings.total_s), self._deadline)
         self._host = host
+        self._grace_s: float | None = None
         self.enter("connect")
 
     def enter(self, phase: Phase) -> None:
@@ -55,12 +60,27 @@ class Allowance:
             seconds = self._settings.connect_s if phase == "connect" else self._settings.first_byte_s
             self._phase_ends_at = time.monotonic() + _seconds(seconds)
 
+    def leave(self, grace_s: float) -> None:
+        """From now on one more wait at most, and no longer than this; then LeftError."""
+        self._grace_s = grace_s
+
     def left(self) -> float:
-        """Seconds that the next wait may take, `math.inf` without a limit. Raises TimedOut when there are none."""
+        """Seconds that the next wait may take, `math.inf` without a limit.
+
+        Raises:
+            TimedOut: There are none.
+            LeftError: Nobody waits any more.
+        """
         seconds = min(self._phase_ends_at, self._ends_at) - time.monotonic()
         if seconds <= 0:
             raise self.timed_out()
-        return min(seconds, _seconds(self._settings.read_s)) if self._phase == "read" else seconds
+        if self._phase == "read":
+            seconds = min(seconds, _seconds(self._settings.read_s))
+        if self._grace_s is not None:
+            seconds, self._grace_s = min(seconds, self._grace_s), 0.0
+            if seconds <= 0:
+                raise LeftError
+        return seconds
 
     def total_left(self) -> float:
         """Seconds until the whole request must be over. Raises TimedOut when there are none."""

@@ -24,10 +24,6 @@ _JOINED_BYTES: Final = 64 * 1024
 """Up to this size, head and body of a request leave in one write."""
 
 
-class LeftError(Exception):
-    """Nobody waits for the rest of the answer."""
-
-
 class Line:
     """A connection over a blocking socket, and the request that it serves at the moment.
 
@@ -41,7 +37,6 @@ class Line:
         self._allowance = allowance
         self._aborter = aborter
         self._waiting: list[bytes] = []
-        self._grace_s: float | None = None
         self._ended = False
         self._idle_since = 0.0
 
@@ -64,7 +59,6 @@ class Line:
         """Begin a request: it leaves with the first read."""
         self.unsent = self.heard = False
         self._allowance = allowance
-        self._grace_s = None
         self._waiting = joined(head, body)
         if aborter is not self._aborter:
             self._aborter = aborter
@@ -83,10 +77,6 @@ class Line:
         if self._waiting:
             self._send()
         left = self._allowance.left()
-        if self._grace_s is not None:
-            left, self._grace_s = min(left, self._grace_s), 0.0
-            if left <= 0:
-                raise LeftError
         try:
             self._socket.settimeout(_timeout(left))
             data = self._socket.recv(READ_BYTES)
@@ -101,10 +91,6 @@ class Line:
             self._check()
             self._ended = True
         return data
-
-    def leave(self, grace_s: float) -> None:
-        """From now on one more read at most, and no longer than this; then LeftError."""
-        self._grace_s = grace_s
 
     def cut(self) -> None:
         """Ends every wait on the line, from any thread."""

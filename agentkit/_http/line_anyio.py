@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from agentkit._http.faults import connect_failed, cut, system_error
-from agentkit._http.line import KEEP_ALIVE_S, READ_BYTES, LeftError, is_readable, joined
+from agentkit._http.line import KEEP_ALIVE_S, READ_BYTES, is_readable, joined
 from agentkit._http.tls import ready_context, shared_context
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class AnyioLine:
         self._stream = stream
         self._socket: socket = stream.extra(SocketAttribute.raw_socket)
         self._waiting: list[bytes] = []
-        self._grace_s: float | None = None
         self._ended = False
         self._idle_since = 0.0
 
@@ -43,7 +42,6 @@ class AnyioLine:
         """Begin a request: it leaves with the first read."""
         self.unsent = self.heard = False
         self._allowance = allowance
-        self._grace_s = None
         self._waiting = joined(head, body)
 
     async def read(self, *, answered: bool) -> bytes:
@@ -54,10 +52,6 @@ class AnyioLine:
             TimedOut: Nothing came in time.
         """
         left = self._allowance.left()
-        if self._grace_s is not None:
-            left, self._grace_s = min(left, self._grace_s), 0.0
-            if left <= 0:
-                raise LeftError
         data = b""
         # One scope for sending and the wait for the answer: a scope costs a fifth of what a read does.
         with anyio.move_on_after(left) as scope:
@@ -73,10 +67,6 @@ class AnyioLine:
         if scope.cancelled_caught:
             raise self._allowance.timed_out()
         return data
-
-    def leave(self, grace_s: float) -> None:
-        """From now on one more read at most, and no longer than this; then LeftError."""
-        self._grace_s = grace_s
 
     def rest(self) -> bool:
         """Its request is over. Returns whether it can serve another one."""

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 from agentkit._http.faults import connect_failed, cut, system_error
-from agentkit._http.line import KEEP_ALIVE_S, LeftError, is_readable, joined
+from agentkit._http.line import KEEP_ALIVE_S, is_readable, joined
 from agentkit._http.line_anyio import context_of_loop
 from agentkit._http.racing import connected
 
@@ -48,7 +48,6 @@ class AsyncioLine:
         self._paused = False
         self._waiter: asyncio.Future[bool] | None = None
         self._error: Exception | None = None
-        self._grace_s: float | None = None
         self._idle_since = 0.0
 
     # What the event loop calls.
@@ -90,7 +89,6 @@ class AsyncioLine:
         """Send a request; its answer can be read at once."""
         self._allowance = allowance
         self.heard = False
-        self._grace_s = None
         *before, last = joined(head, body)
         for piece in before:
             self._transport.write(piece)
@@ -105,10 +103,6 @@ class AsyncioLine:
             TimedOut: Nothing came in time.
         """
         left = self._allowance.left()
-        if self._grace_s is not None:
-            left, self._grace_s = min(left, self._grace_s), 0.0
-            if left <= 0:
-                raise LeftError
         if not self._came and not self.ended and not await self._wait(left):
             raise self._allowance.timed_out()
         if not self._came:
@@ -122,10 +116,6 @@ class AsyncioLine:
             self._paused = False
             self._transport.resume_reading()
         return data
-
-    def leave(self, grace_s: float) -> None:
-        """From now on one more read at most, and no longer than this; then LeftError."""
-        self._grace_s = grace_s
 
     def rest(self) -> bool:
         """The request is over. Returns whether the connection can serve another one."""

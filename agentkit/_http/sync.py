@@ -165,8 +165,7 @@ class LineResponse(Response):
         self._raw = _body(line, self._reader)
 
     def _drain(self) -> bool:
-        if self._line is not None:
-            self._line.leave(GRACE_S)
+        self._allowance.leave(GRACE_S)
         try:
             for _ in self._raw:
                 pass
