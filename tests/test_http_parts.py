@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit._http import HttpRequest, parse_url, raw_headers
-from agentkit._http.allowance import Allowance
+from agentkit._http.allowance import Allowance, LeftError
 from agentkit._http.answer import MAX_IDLE, Routes, Stack, all_headers, raise_translated
 from agentkit._http.body import Body, join_headers
 from agentkit._http.faults import connect_failed, translate
@@ -278,6 +278,15 @@ def test_the_allowance_shrinks():
     assert allowance.left() == 3
     assert 99 < allowance.total_left() <= 100
     assert Allowance(Limits(total_s=100), time.monotonic() + 1, "host").left() <= 1
+
+
+def test_nobody_waits_for_more_than_one_piece_of_what_is_left():
+    allowance = Allowance(Limits(), None, "host")
+    allowance.enter("read")
+    allowance.leave(3)
+    assert allowance.left() == 3
+    with pytest.raises(LeftError):
+        allowance.left()
 
 
 def test_an_allowance_that_is_used_up():
